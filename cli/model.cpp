@@ -1,0 +1,218 @@
+#include "model.h"
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "files.h"
+
+namespace seqmix_cli {
+
+namespace {
+
+void log_line(void*, int32_t level, const char* message) {
+    constexpr const char* kLevels[] = {"error", "warning", "info"};
+    std::fprintf(stderr, "seqmix: %s: %s\n", level >= 0 && level < 3 ? kLevels[level] : "note",
+                 message);
+}
+
+int32_t type_slot(const char* type, const char* name) {
+    int32_t slot = 0;
+    check(seqmix_type_slot(type, name, &slot));
+    return slot;
+}
+
+}  // namespace
+
+Context make_context(const ContextOptions& options) {
+    seqmix_context_options wanted{};
+    wanted.struct_size = sizeof wanted;
+    wanted.version = SEQMIX_VERSION;
+    wanted.threads = options.threads;
+    wanted.isa = options.isa.empty() ? nullptr : options.isa.c_str();
+    if (options.verbose) {
+        wanted.log = log_line;
+    }
+    seqmix_context* raw = nullptr;
+    const seqmix_status status = seqmix_context_create(&wanted, &raw);
+    // A word that is no level is a typing error; a level that this CPU lacks is not.
+    check(status, status == SEQMIX_ERR_INVALID_ARGUMENT ? kUsage : kFailed);
+    return Context(raw);
+}
+
+Json context_info(const seqmix_context* context) {
+    size_t needed = 0;
+    seqmix_context_info(context, nullptr, 0, &needed);
+    std::string text(needed, '\0');
+    check(seqmix_context_info(context, text.data(), text.size(), &needed));
+    return Json::parse(text.c_str());  // without the terminator, if one is counted
+}
+
+// ------------------------------------------------------------------ model
+
+Model::Model(const ContextOptions& options, const std::string& path, bool lenient)
+    : context_(make_context(options)) {
+    const Config config = make<Config>([](auto** c) { return seqmix_config_create(c); });
+    if (lenient) {
+        check(seqmix_config_set_bool(config.get(), "lenient", 1));
+    }
+    layer_ = make<Layer>(
+        [&](auto** l) { return seqmix_layer_open(context_.get(), path.c_str(), config.get(), l); },
+        kCannotRead, path);
+    const char* text = nullptr;
+    check(seqmix_layer_info(layer_.get(), &text));
+    info_ = std::make_shared<Json>(Json::parse(text));
+    vocab_ = info_->value("vocab_size", int64_t{0});
+    width_ = info_->value("d_model", int64_t{0});
+    if (lenient) {
+        return;
+    }
+    if (vocab_ <= 0) {
+        throw Failure(kCannotRead, path + ": the model takes no tokens");
+    }
+    slots_ = {type_slot("stack", "tokens"), type_slot("stack", "logits"),
+              type_slot("stack", "logits_last"), type_slot("stack", "hidden")};
+}
+
+uint64_t Model::weight_bytes() const {
+    uint64_t bytes = 0;
+    check(seqmix_layer_bytes(layer_.get(), SEQMIX_BYTES_WEIGHTS, 1, 1, &bytes));
+    return bytes;
+}
+
+uint64_t Model::state_bytes() const {
+    uint64_t bytes = 0;
+    check(seqmix_layer_bytes(layer_.get(), SEQMIX_BYTES_STATE, 1, 1, &bytes));
+    return bytes;
+}
+
+State Model::new_state() const {
+    return make<State>([&](auto** s) { return seqmix_state_create(layer_.get(), nullptr, s); });
+}
+
+void Model::prepare(int64_t max_tokens) const {
+    check(seqmix_layer_prepare(layer_.get(), 1, max_tokens, 1));
+}
+
+void Model::forward(seqmix_state* state, std::span<const int64_t> tokens, const Outputs& outputs,
+                    const seqmix_forward_options* options) const {
+    const auto count = static_cast<int64_t>(tokens.size());
+    Args args;
+    args.add(slots_.tokens, tokens.data(), kI64, {1, count});
+    if (outputs.logits != nullptr) {
+        args.add(slots_.logits, outputs.logits, kF32, {1, count, vocab_});
+    }
+    if (outputs.logits_last != nullptr) {
+        args.add(slots_.logits_last, outputs.logits_last, kF32, {1, vocab_});
+    }
+    if (outputs.hidden != nullptr) {
+        args.add(slots_.hidden, outputs.hidden, kF32, {1, count, width_});
+    }
+    check(seqmix_layer_forward(layer_.get(), state, args.data(), args.size(), options));
+}
+
+void Model::check_tokens(std::span<const int64_t> tokens, const std::string& source) const {
+    for (size_t i = 0; i < tokens.size(); ++i) {
+        if (tokens[i] < 0 || tokens[i] >= vocab_) {
+            throw Failure(kCannotRead, source + ": id " + std::to_string(tokens[i]) + " at item " +
+                                           std::to_string(i) + " is outside the vocabulary of " +
+                                           std::to_string(vocab_));
+        }
+    }
+}
+
+std::vector<int64_t> Model::read_input(const std::string& text_path,
+                                       const std::string& tokens_path) const {
+    if (!tokens_path.empty()) {
+        std::vector<int64_t> ids = parse_tokens(read_file(tokens_path), tokens_path);
+        check_tokens(ids, tokens_path);
+        return ids;
+    }
+    return ids_of_bytes(read_file(text_path));
+}
+
+std::vector<int64_t> Model::ids_of_bytes(std::string_view text) const {
+    if (!bytes()) {
+        throw Failure(kUsage, "the model's vocabulary of " + std::to_string(vocab_) +
+                                  " is not bytes, so it cannot take text: give ids with --tokens");
+    }
+    std::vector<int64_t> ids;
+    ids.reserve(text.size());
+    for (const char c : text) {
+        ids.push_back(static_cast<unsigned char>(c));
+    }
+    return ids;
+}
+
+// ------------------------------------------------------------------ children
+
+Child::Child(const seqmix_layer* stack, size_t index)
+    : layer_(make<Layer>([&](auto** l) { return seqmix_layer_child(stack, index, l); })) {
+    const char* text = nullptr;
+    check(seqmix_layer_info(layer_.get(), &text));
+    role_ = Json::parse(text).value("role", "");
+    const char* type = seqmix_layer_type(layer_.get());
+    const seqmix_slot_info tokens = find_slot(layer_.get(), "tokens");
+    takes_tokens_ = tokens.name != nullptr;
+    in_slot_ = type_slot(type, takes_tokens_ ? "tokens" : "x");
+    out_slot_ = type_slot(type, "y");
+    in_width_ = takes_tokens_ ? 1 : slot_width(find_slot(layer_.get(), "x"));
+    out_width_ = slot_width(find_slot(layer_.get(), "y"));
+}
+
+seqmix_status Child::forward(seqmix_state* state, const int64_t* tokens, const float* x, float* y,
+                             int64_t count) const {
+    Args args;
+    if (takes_tokens_) {
+        args.add(in_slot_, tokens, kI64, {1, count});
+    } else {
+        args.add(in_slot_, x, kF32, {1, count, in_width_});
+    }
+    args.add(out_slot_, y, kF32, {1, count, out_width_});
+    return seqmix_layer_forward(layer_.get(), state, args.data(), args.size(), nullptr);
+}
+
+State child_state(const seqmix_state* state, size_t index) {
+    return make<State>([&](auto** view) { return seqmix_state_child(state, index, view); });
+}
+
+std::vector<StateTensor> state_tensors(const Child& child, const seqmix_state* view, int64_t rows) {
+    std::vector<StateTensor> tensors;
+    const size_t count = seqmix_layer_slot_count(child.layer());
+    for (size_t i = 0; i < count; ++i) {
+        const seqmix_slot_info slot = slot_info(child.layer(), i);
+        if (slot.role != SEQMIX_ROLE_STATE) {
+            continue;
+        }
+        StateTensor tensor{slot.name, {}, {}};
+        std::vector<int64_t> shape{rows};
+        size_t values = static_cast<size_t>(rows);
+        bool sized = true;
+        for (int32_t axis = 1; axis < slot.ndim; ++axis) {
+            const int64_t size = slot.shape[axis];
+            sized = sized && size >= 0;
+            shape.push_back(size);
+            values *= static_cast<size_t>(size);
+        }
+        if (!sized) {
+            continue;  // grows with the past; its size is not to be had
+        }
+        tensor.shape.assign(shape.begin() + 1, shape.end());
+        tensor.values.resize(values);
+        const Tensor out(tensor.values.data(), kF64, shape);
+        check(seqmix_state_get(view, slot.slot, 0, out.get()));
+        tensors.push_back(std::move(tensor));
+    }
+    return tensors;
+}
+
+std::vector<int64_t> state_positions(const seqmix_state* state) {
+    std::vector<int64_t> positions;
+    int64_t position = 0;
+    while (seqmix_state_position(state, static_cast<int64_t>(positions.size()), &position) ==
+           SEQMIX_OK) {
+        positions.push_back(position);
+    }
+    return positions;
+}
+
+}  // namespace seqmix_cli

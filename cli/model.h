@@ -1,0 +1,103 @@
+// An opened checkpoint as the commands use it: tokens in, logits or hidden states out.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "common.h"
+
+namespace seqmix_cli {
+
+struct ContextOptions {
+    int threads = 0;  // 0: one per CPU
+    std::string isa;  // empty: the best one
+    bool verbose = false;
+};
+
+Context make_context(const ContextOptions& options);
+Json context_info(const seqmix_context* context);
+
+// What a forward call should fill; what is null is not computed.
+struct Outputs {
+    float* logits = nullptr;       // (T,V)
+    float* logits_last = nullptr;  // (V)
+    float* hidden = nullptr;       // (T,D)
+};
+
+class Model {
+  public:
+    // lenient: an incomplete checkpoint opens for inspection.
+    Model(const ContextOptions& options, const std::string& path, bool lenient = false);
+
+    const seqmix_layer* layer() const { return layer_.get(); }
+    const seqmix_context* context() const { return context_.get(); }
+    const Json& info() const { return *info_; }
+    int64_t vocab() const { return vocab_; }
+    int64_t width() const { return width_; }
+    // Ids are bytes. A checkpoint of the library has no tokenizer, so other models talk in ids.
+    bool bytes() const { return vocab_ == 256; }
+    uint64_t weight_bytes() const;
+    uint64_t state_bytes() const;  // of one row
+
+    State new_state() const;
+    void prepare(int64_t max_tokens) const;
+    // One row; the ids have been checked.
+    void forward(seqmix_state* state, std::span<const int64_t> tokens, const Outputs& outputs,
+                 const seqmix_forward_options* options = nullptr) const;
+
+    // Refuses ids outside the vocabulary, naming `source`.
+    void check_tokens(std::span<const int64_t> tokens, const std::string& source) const;
+    // The ids of a file of bytes (text) or of a list of ids; exactly one path is not empty.
+    std::vector<int64_t> read_input(const std::string& text_path,
+                                    const std::string& tokens_path) const;
+    std::vector<int64_t> ids_of_bytes(std::string_view text) const;
+
+  private:
+    Context context_;
+    Layer layer_;
+    std::shared_ptr<Json> info_;  // by pointer: json_fwd.hpp declares the type only
+    int64_t vocab_ = 0;
+    int64_t width_ = 0;
+    struct {
+        int32_t tokens, logits, logits_last, hidden;
+    } slots_{};
+};
+
+// One child of a stack, driven by itself: tokens (an embedding) or x in, y out.
+class Child {
+  public:
+    Child(const seqmix_layer* stack, size_t index);
+
+    const seqmix_layer* layer() const { return layer_.get(); }
+    const std::string& role() const { return role_; }
+    bool takes_tokens() const { return takes_tokens_; }
+    int64_t in_width() const { return in_width_; }  // 1 when it takes tokens
+    int64_t out_width() const { return out_width_; }
+    seqmix_status forward(seqmix_state* state, const int64_t* tokens, const float* x, float* y,
+                          int64_t count) const;
+
+  private:
+    Layer layer_;
+    std::string role_;
+    bool takes_tokens_ = false;
+    int64_t in_width_ = 1;
+    int64_t out_width_ = 1;
+    int32_t in_slot_ = 0;
+    int32_t out_slot_ = 0;
+};
+
+// The state tensors of one child (SEQMIX_ROLE_STATE), read out in f64, one row.
+struct StateTensor {
+    std::string name;
+    std::vector<int64_t> shape;  // without the row
+    std::vector<double> values;
+};
+std::vector<StateTensor> state_tensors(const Child& child, const seqmix_state* view, int64_t rows);
+State child_state(const seqmix_state* state, size_t index);
+// The number of rows of a state, found by asking for positions.
+std::vector<int64_t> state_positions(const seqmix_state* state);
+
+}  // namespace seqmix_cli

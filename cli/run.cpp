@@ -1,0 +1,196 @@
+// `seqmix run`: generation, with sessions as files.
+//
+// The last known token is always fed by itself and gives the logits of the next one. A state is saved
+// before its last token is consumed, so a loaded session makes the very same calls as a run that was
+// never cut, and gives the same tokens.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "commands.h"
+#include "files.h"
+#include "session.h"
+
+namespace seqmix_cli {
+
+namespace {
+
+// What the prompt options say, as ids.
+std::vector<int64_t> prompt_ids(const GenerateOptions& options, const Model& model) {
+    if (!options.tokens.empty()) {
+        return model.read_input({}, options.tokens);
+    }
+    if (!options.prompt_file.empty()) {
+        return model.read_input(options.prompt_file, {});
+    }
+    return options.prompt.empty() ? std::vector<int64_t>() : model.ids_of_bytes(options.prompt);
+}
+
+// Generated tokens on stdout as they come: bytes, or ids with a space between.
+class Stream {
+  public:
+    explicit Stream(bool bytes) : bytes_(bytes) {}
+    void put(int64_t id) {
+        if (bytes_) {
+            last_ = static_cast<char>(static_cast<unsigned char>(id));
+            std::fputc(last_, stdout);
+        } else {
+            std::printf(first_ ? "%lld" : " %lld", static_cast<long long>(id));
+            last_ = '0';
+        }
+        first_ = false;
+        flush_stdout();
+    }
+    // Bytes go out as they are, so a newline is added for people only.
+    void end() const {
+        if (!first_ && last_ != '\n' && (!bytes_ || isatty(STDOUT_FILENO) != 0)) {
+            std::fputc('\n', stdout);
+            flush_stdout();
+        }
+    }
+
+  private:
+    bool bytes_;
+    bool first_ = true;
+    char last_ = '\n';
+};
+
+struct Rates {
+    double prefill = 0, decode = 0;  // tokens per second; 0: nothing to measure
+};
+
+double rate(size_t tokens, double seconds) {
+    return tokens > 0 && seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
+}
+
+std::string rate_text(double value) {
+    if (value <= 0) {
+        return "-";
+    }
+    char text[32];
+    std::snprintf(text, sizeof text, "%.1f", value);
+    return text;
+}
+
+Json rate_json(double value) { return value > 0 ? Json(value) : Json(); }
+
+}  // namespace
+
+int run_generate(const GenerateOptions& options) {
+    const Model model(options.common.context, options.common.model);
+    const bool json = options.common.json;
+
+    // Where to start: a saved session, the prompt, or both.
+    State state;
+    std::vector<int64_t> input;
+    Generator generator(options.seed);
+    if (!options.load_state.empty()) {
+        const Session session = read_session(options.load_state);
+        model.check_tokens(session.pending, options.load_state);
+        state = load_blob(model, session.blob, options.load_state, options.accept_other_weights);
+        if (state_positions(state.get()).size() != 1) {
+            throw Failure(kCannotRead, options.load_state + ": the state has more than one row");
+        }
+        input = session.pending;
+        if (session.generator && !options.seed_given) {
+            generator = Generator(*session.generator);
+        }
+    } else {
+        state = model.new_state();
+    }
+    const std::vector<int64_t> prompt = prompt_ids(options, model);
+    input.insert(input.end(), prompt.begin(), prompt.end());
+    if (input.empty()) {
+        throw Failure(
+            kUsage,
+            options.load_state.empty()
+                ? "run: nothing to start from: give a prompt that is not empty"
+                : options.load_state + ": holds no pending token: give a prompt that is not empty");
+    }
+    if (!json && !model.bytes()) {
+        std::fprintf(stderr,
+                     "seqmix: the vocabulary of %lld has no tokenizer here: printing token ids\n",
+                     static_cast<long long>(model.vocab()));
+    }
+    Stream stream(model.bytes());
+    if (options.echo && !json) {
+        std::for_each(prompt.begin(), prompt.end(), [&](int64_t id) { stream.put(id); });
+    }
+
+    model.prepare(static_cast<int64_t>(input.size()));
+    Rates rates;
+    const double started = now();
+    {
+        const std::span<const int64_t> context(input.data(), input.size() - 1);
+        Progress progress("reading the prompt", context.size());
+        if (!context.empty()) {
+            model.forward(state.get(), context, {}, progress.options());
+        }
+    }
+
+    Sampler sampler(options.sampler, generator);
+    std::vector<float> logits(static_cast<size_t>(model.vocab()));
+    std::vector<int64_t> generated;
+    int64_t next = input.back();
+    double first_at = 0;
+    bool stopped = false;
+    for (int64_t i = 0; i < options.max_tokens && !(stopped = interrupted()); ++i) {
+        model.forward(state.get(), {&next, 1}, {.logits_last = logits.data()});
+        if (i == 0) {
+            first_at = now();
+            rates.prefill = rate(input.size(), first_at - started);
+        }
+        next = sampler.choose(logits);
+        generated.push_back(next);
+        if (!json) {
+            stream.put(next);
+        }
+    }
+    if (generated.empty()) {
+        rates.prefill = rate(input.size() - 1, now() - started);
+    } else {
+        rates.decode = rate(generated.size() - 1, now() - first_at);
+    }
+    if (!json) {
+        stream.end();
+    }
+
+    // An interrupted run is at a token boundary too, so what there is can be kept.
+    if (!options.save_state.empty()) {
+        write_session(options.save_state,
+                      {false, {next}, sampler.generator().state(), save_blob(state.get())});
+    }
+    const uint64_t state_size = seqmix_state_bytes(state.get());
+    if (json) {
+        Json text;
+        if (model.bytes()) {
+            std::string bytes;
+            for (const int64_t id : generated) {
+                bytes += static_cast<char>(static_cast<unsigned char>(id));
+            }
+            text = bytes;
+        }
+        Json result{{"tokens", generated},
+                    {"text", text},
+                    {"prefill_tokens_per_s", rate_json(rates.prefill)},
+                    {"decode_tokens_per_s", rate_json(rates.decode)},
+                    {"state_bytes", state_size},
+                    {"position", state_positions(state.get()).at(0)}};
+        if (stopped) {
+            result["interrupted"] = true;
+        }
+        print_json(result);
+    } else if (!stopped) {
+        std::fprintf(stderr, "prefill %s tokens/s, decode %s tokens/s, state %s\n",
+                     rate_text(rates.prefill).c_str(), rate_text(rates.decode).c_str(),
+                     human_bytes(state_size).c_str());
+    }
+    if (stopped) {
+        throw Failure(kInterrupted, "interrupted");
+    }
+    return kOk;
+}
+
+}  // namespace seqmix_cli

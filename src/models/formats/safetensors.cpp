@@ -1,0 +1,338 @@
+#include "models/formats/safetensors.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <utility>
+
+#include "base/memory.h"
+#include "models/formats/json.h"
+#include "models/formats/nlohmann.h"
+
+namespace seqmix {
+namespace {
+
+constexpr uint64_t kMaxHeader = 100'000'000;
+constexpr size_t kMaxShards = 10'000;
+
+struct ElementType {
+    const char* text;
+    DType dtype;
+    int64_t bits;
+};
+
+constexpr ElementType kElementTypes[] = {
+    {"F64", DType::f64, 64},
+    {"F32", DType::f32, 32},
+    {"F16", DType::f16, 16},
+    {"BF16", DType::bf16, 16},
+    {"I64", DType::i64, 64},
+    {"I32", DType::i32, 32},
+    {"I16", DType::unknown, 16},
+    {"I8", DType::i8, 8},
+    {"U64", DType::unknown, 64},
+    {"U32", DType::unknown, 32},
+    {"U16", DType::unknown, 16},
+    {"U8", DType::u8, 8},
+    {"BOOL", DType::boolean, 8},
+    {"F8_E4M3", DType::unknown, 8},
+    {"F8_E5M2", DType::unknown, 8},
+    {"F8_E8M0", DType::unknown, 8},
+    {"F8_E4M3FNUZ", DType::unknown, 8},
+    {"F8_E5M2FNUZ", DType::unknown, 8},
+    {"F6_E2M3", DType::unknown, 6},
+    {"F6_E3M2", DType::unknown, 6},
+    {"F4", DType::unknown, 4},
+    {"C64", DType::unknown, 64},
+};
+
+// Where a message is about: "safetensors: ... in model.safetensors".
+struct Source {
+    std::string_view name;
+
+    template <class... Parts>
+    Status refuse(seqmix_status code, const Parts&... parts) const {
+        if (name.empty()) {
+            return fail(code, "safetensors: ", parts...);
+        }
+        // The end of a path says more than its beginning.
+        constexpr size_t kShown = 240;
+        const std::string_view shown =
+            name.size() <= kShown ? name : name.substr(name.size() - kShown);
+        return fail(code, "safetensors: ", parts..., " in ", shown);
+    }
+    template <class... Parts>
+    Status bad(const Parts&... parts) const {
+        return refuse(SEQMIX_ERR_BAD_FORMAT, parts...);
+    }
+};
+
+struct Entry {
+    const std::string* name;
+    StoredTensor tensor;
+    int64_t begin = 0;
+    int64_t end = 0;
+};
+
+bool read_size(const Json& value, int64_t* out) {
+    // "-0" and "4.0" are not what a writer makes of a size.
+    if (!value.is_number_unsigned() || value.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)) {
+        return false;
+    }
+    *out = static_cast<int64_t>(value.get<uint64_t>());
+    return true;
+}
+
+std::string lower(const char* text) {
+    std::string result = text;
+    for (char& c : result) {
+        c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    }
+    return result;
+}
+
+Dims dims(const StoredTensor& tensor) {
+    return {tensor.shape.data(), static_cast<int32_t>(tensor.shape.size())};
+}
+
+// dtype and shape; *bytes is the size that they give.
+Status read_type(const Json& item, const Source& source, Entry& entry, int64_t* bytes) {
+    const std::string name = in_quotes(*entry.name);
+    const Json* dtype = find_member(item, "dtype");
+    if (dtype == nullptr || !dtype->is_string()) {
+        return source.bad("tensor ", name, " has no 'dtype' that is a string");
+    }
+    const std::string& text = dtype->get_ref<const std::string&>();
+    const auto* const type = std::find_if(std::begin(kElementTypes), std::end(kElementTypes),
+                                          [&](const ElementType& t) { return text == t.text; });
+    if (type == std::end(kElementTypes)) {
+        return source.refuse(SEQMIX_ERR_UNSUPPORTED, "tensor ", name, " has the unknown dtype ",
+                             in_quotes(text, 40));
+    }
+    entry.tensor.dtype = type->dtype;
+    entry.tensor.dtype_text = type->text;
+
+    const Json* shape = find_member(item, "shape");
+    if (shape == nullptr || !shape->is_array()) {
+        return source.bad("tensor ", name, " has no 'shape' that is an array");
+    }
+    if (shape->size() > 1000) {
+        return source.bad("tensor ", name, " has ", shape->size(), " axes");
+    }
+    int64_t bits = type->bits;
+    for (const Json& value : *shape) {
+        int64_t size = 0;
+        if (!read_size(value, &size)) {
+            return source.bad("tensor ", name, ": 'shape' holds ", describe(value),
+                              ", expected sizes");
+        }
+        entry.tensor.shape.push_back(size);
+        // A later 0 does not excuse an overflow: readers differ there.
+        if (!checked_mul(bits, size, &bits)) {
+            return source.bad("tensor ", name, ": the number of elements overflows");
+        }
+    }
+    if (bits % 8 != 0) {
+        return source.bad("tensor ", name, " (shape ", dims(entry.tensor), " ", lower(type->text),
+                          ") does not end at a whole byte");
+    }
+    *bytes = bits / 8;
+    return {};
+}
+
+Status read_entry(const Json& item, const Source& source, Entry& entry) {
+    const std::string name = in_quotes(*entry.name);
+    if (!item.is_object()) {
+        return source.bad("tensor ", name, " is ", describe(item), ", expected an object");
+    }
+    int64_t bytes = 0;
+    SEQMIX_TRY(read_type(item, source, entry, &bytes));
+    const Json* offsets = find_member(item, "data_offsets");
+    if (offsets == nullptr || !offsets->is_array() || offsets->size() != 2 ||
+        !read_size((*offsets)[0], &entry.begin) || !read_size((*offsets)[1], &entry.end)) {
+        return source.bad("tensor ", name, ": 'data_offsets' must be two byte offsets");
+    }
+    int64_t expected_end = 0;
+    if (!checked_add(entry.begin, bytes, &expected_end)) {
+        return source.bad("tensor ", name, " begins at ", entry.begin, ", beyond any file");
+    }
+    if (entry.end != expected_end) {
+        return source.bad("tensor ", name, " ends at ", entry.end, ", expected ", expected_end,
+                          " (shape ", dims(entry.tensor), " ", lower(entry.tensor.dtype_text), ")");
+    }
+    entry.tensor.bytes = static_cast<uint64_t>(bytes);
+    return {};
+}
+
+Status read_metadata(const Json& item, const Source& source, Metadata& out) {
+    if (!item.is_object()) {
+        return source.bad("'__metadata__' is ", describe(item), ", expected an object of strings");
+    }
+    for (const auto& [key, value] : item.items()) {
+        if (!value.is_string()) {
+            return source.bad("'__metadata__' key ", in_quotes(key), " is ", describe(value),
+                              ", expected a string");
+        }
+        out.emplace(key, value.get_ref<const std::string&>());
+    }
+    return {};
+}
+
+// Sorted by offset, the tensors fill [0, size) without hole, overlap or tail.
+Status check_tiling(std::vector<Entry>& entries, int64_t size, const Source& source) {
+    std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+        return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
+    });
+    int64_t end = 0;
+    const std::string* previous = nullptr;
+    for (const Entry& entry : entries) {
+        if (entry.begin != end) {
+            const std::string after =
+                previous == nullptr ? "the first byte" : "the end of " + in_quotes(*previous);
+            return source.bad("tensor ", in_quotes(*entry.name), " begins at ", entry.begin,
+                              ", expected ", end, " (", after, ")");
+        }
+        if (entry.end > size) {
+            return source.bad("tensor ", in_quotes(*entry.name), " ends at ", entry.end,
+                              ", but the file holds ", size, " bytes of data");
+        }
+        end = entry.end;
+        previous = entry.name;
+    }
+    if (end != size) {
+        return source.bad(size - end, " bytes follow the last tensor, which ends at ", end);
+    }
+    return {};
+}
+
+}  // namespace
+
+Status parse_safetensors(const void* data, size_t size, std::string_view source_name,
+                         Safetensors& out) {
+    const Source source{source_name};
+    const auto* const bytes = static_cast<const unsigned char*>(data);
+    if (size < 8) {
+        return source.bad(size, " bytes, too short for a header");
+    }
+    uint64_t length = 0;
+    for (size_t i = 0; i < 8; ++i) {
+        length |= static_cast<uint64_t>(bytes[i]) << (8 * i);
+    }
+    if (length > kMaxHeader) {
+        return source.bad("header of ", std::to_string(length), " bytes, expected at most ",
+                          kMaxHeader);
+    }
+    if (length > size - 8) {
+        return source.bad("header of ", length, " bytes, but only ", size - 8, " follow");
+    }
+    const std::string_view text(reinterpret_cast<const char*>(bytes) + 8,
+                                static_cast<size_t>(length));
+    if (text.empty() || text.front() != '{') {
+        return source.bad("the header does not begin with '{'");
+    }
+    Json header;
+    const std::string where =
+        source_name.empty() ? "safetensors" : "safetensors: header of " + std::string(source_name);
+    SEQMIX_TRY(parse_json(text, where, JsonNumbers::finite, header));
+
+    Safetensors result;
+    std::vector<Entry> entries;
+    entries.reserve(header.size());
+    for (const auto& [name, item] : header.get_ref<const Json::object_t&>()) {
+        if (name == "__metadata__") {
+            SEQMIX_TRY(read_metadata(item, source, result.metadata));
+            continue;
+        }
+        Entry entry;
+        entry.name = &name;
+        SEQMIX_TRY(read_entry(item, source, entry));
+        entries.push_back(std::move(entry));
+    }
+    const size_t begin = 8 + static_cast<size_t>(length);
+    SEQMIX_TRY(check_tiling(entries, static_cast<int64_t>(size - begin), source));
+    for (Entry& entry : entries) {
+        entry.tensor.data = bytes + begin + entry.begin;
+        result.tensors.emplace(*entry.name, std::move(entry.tensor));
+    }
+    out = std::move(result);
+    return {};
+}
+
+Status parse_shard_index(std::string_view text, std::string_view source, ShardIndex& out) {
+    Json root;
+    SEQMIX_TRY(parse_json(text, source, JsonNumbers::any, root));
+    const Json* map = find_member(root, "weight_map");
+    if (map == nullptr || !map->is_object()) {
+        return fail(SEQMIX_ERR_BAD_FORMAT, source, ": no 'weight_map' that is an object");
+    }
+    ShardIndex result;
+    for (const auto& [name, value] : map->get_ref<const Json::object_t&>()) {
+        if (!value.is_string()) {
+            return fail(SEQMIX_ERR_BAD_FORMAT, source, ": tensor ", in_quotes(name), " is in ",
+                        describe(value), ", expected the name of a file");
+        }
+        const std::string& file = value.get_ref<const std::string&>();
+        // A file beside the index, never a path out of its folder.
+        constexpr std::string_view kEnd = ".safetensors";
+        if (file.find_first_of(std::string_view("/\\:\0", 4)) != std::string::npos ||
+            file.size() <= kEnd.size() || !file.ends_with(kEnd)) {
+            return fail(SEQMIX_ERR_BAD_FORMAT, source, ": tensor ", in_quotes(name), " is in ",
+                        in_quotes(file), ", expected a file NAME.safetensors in the same folder");
+        }
+        result.emplace(name, file);
+    }
+    out = std::move(result);
+    return {};
+}
+
+Status read_safetensors(const std::string& path, Safetensors& out, FileList& files) {
+    std::shared_ptr<const MappedFile> file;
+    SEQMIX_TRY(MappedFile::open(path, file));
+    SEQMIX_TRY(parse_safetensors(file->data(), file->size(), path, out));
+    files.push_back(std::move(file));
+    return {};
+}
+
+Status read_safetensors_shards(const std::string& index_path, Safetensors& out, FileList& files) {
+    std::shared_ptr<const MappedFile> index_file;
+    SEQMIX_TRY(MappedFile::open(index_path, index_file));
+    ShardIndex index;
+    SEQMIX_TRY(parse_shard_index(index_file->text(), index_path, index));
+
+    const size_t slash = index_path.rfind('/');
+    const std::string folder = slash == std::string::npos ? "" : index_path.substr(0, slash + 1);
+    std::map<std::string, Safetensors, std::less<>> shards;
+    for (const auto& [tensor, name] : index) {
+        shards.try_emplace(name);
+        if (shards.size() > kMaxShards) {
+            return fail(SEQMIX_ERR_BAD_FORMAT, index_path, ": more than ", kMaxShards, " files");
+        }
+    }
+    for (auto& [name, shard] : shards) {
+        SEQMIX_TRY(read_safetensors(folder + name, shard, files));
+    }
+    for (const auto& [tensor, name] : index) {
+        if (shards.find(name)->second.tensors.count(tensor) == 0) {
+            return fail(SEQMIX_ERR_BAD_FORMAT, index_path, ": tensor ", in_quotes(tensor),
+                        " is not in ", in_quotes(name));
+        }
+    }
+    Safetensors result;
+    std::map<std::string_view, std::string_view> home;  // tensor -> file
+    for (auto& [name, shard] : shards) {
+        for (auto& [tensor, stored] : shard.tensors) {
+            const auto [place, is_new] = result.tensors.emplace(tensor, std::move(stored));
+            if (!is_new) {
+                return fail(SEQMIX_ERR_BAD_FORMAT, index_path, ": tensor ", in_quotes(tensor),
+                            " is in two files, ", in_quotes(home[place->first]), " and ",
+                            in_quotes(name));
+            }
+            home.emplace(place->first, name);
+        }
+        result.metadata.merge(shard.metadata);
+    }
+    out = std::move(result);
+    return {};
+}
+
+}  // namespace seqmix

@@ -1,0 +1,25 @@
+// Named tensors as a checkpoint file stores them: views into mapped memory.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/dtype.h"
+
+namespace seqmix {
+
+struct StoredTensor {
+    // DType::unknown for element types that no weight can have; `dtype_text` names all of them.
+    DType dtype = DType::unknown;
+    const char* dtype_text = "";  // the file's name for it, "F8_E4M3"; static
+    std::vector<int64_t> shape;   // C order
+    const void* data = nullptr;   // little-endian, at any alignment; not null
+    uint64_t bytes = 0;
+};
+
+using TensorMap = std::map<std::string, StoredTensor, std::less<>>;
+using Metadata = std::map<std::string, std::string, std::less<>>;
+
+}  // namespace seqmix

@@ -1,0 +1,235 @@
+// Mamba-1 language models: the names of mamba_ssm, of transformers, and of FalconMamba, whose dt, B
+// and C pass an RMS normalisation without weights.
+//
+//   backbone.embedding.weight (transformers: embeddings)   backbone.layers.{L}.norm.*
+//   backbone.layers.{L}.mixer.*   backbone.norm_f.*   lm_head.weight (absent: the embedding's)
+#include <string>
+#include <utility>
+
+#include "models/formats/json.h"
+#include "models/schemes/mamba_config.h"
+#include "models/schemes/schemes.h"
+
+namespace seqmix {
+namespace {
+
+constexpr std::string_view kLayers = "backbone.layers.";
+
+// Decisions that fix which names there must be.
+struct Outline {
+    std::string embedding;
+    int64_t layers = 0;
+    bool layer_norm = false;
+    bool tied = false;
+    MambaMixer mixer;
+};
+
+const char* scheme_name(MambaFlavour flavour) {
+    switch (flavour) {
+        case MambaFlavour::mamba_ssm: return "mamba_ssm";
+        case MambaFlavour::mamba_hf: return "mamba_hf";
+        case MambaFlavour::falcon_mamba: return "falcon_mamba";
+    }
+    return "";
+}
+
+Status read_config(MambaFlavour flavour, const Json* config, MambaConfig& out) {
+    if (config == nullptr) {
+        return {};
+    }
+    const bool own_dialect =
+        find_member(*config, "d_model") != nullptr || find_member(*config, "n_layer") != nullptr;
+    const bool other_dialect = find_member(*config, "hidden_size") != nullptr ||
+                               find_member(*config, "num_hidden_layers") != nullptr;
+    // The names of mamba_ssm come with either dialect: transformers renames the embedding on load.
+    const bool ssm = flavour == MambaFlavour::mamba_ssm && (own_dialect || !other_dialect);
+    return read_mamba_config(*config, ssm ? Dialect::mamba_ssm : Dialect::transformers, out);
+}
+
+Status count_layers(const char* scheme, const TensorNames& names, const MambaConfig& config,
+                    bool lenient, int64_t* layers) {
+    SEQMIX_TRY(names.count_layers(kLayers, layers));
+    if (config.n_layer && config.n_layer->value != *layers) {
+        if (!lenient) {
+            return fail(SEQMIX_ERR_SHAPE, scheme, ": the tensors have ", *layers,
+                        " layers (1 + the largest index), but config.json gives ",
+                        config.n_layer->value, " by '", config.n_layer->key, "'");
+        }
+        *layers = config.n_layer->value;
+    }
+    return {};
+}
+
+Outline make_outline(MambaFlavour flavour, const TensorNames& names, const MambaConfig& config) {
+    Outline outline;
+    const bool singular = names.has("backbone.embedding.weight");
+    const bool plural = names.has("backbone.embeddings.weight");
+    const bool use_singular =
+        flavour == MambaFlavour::mamba_ssm ? !plural || singular : singular && !plural;
+    outline.embedding = use_singular ? "backbone.embedding.weight" : "backbone.embeddings.weight";
+    outline.layer_norm = config.rms_norm ? !*config.rms_norm
+                                         : names.has("backbone.norm_f.bias") ||
+                                               names.has_in_layers(kLayers, ".norm.bias");
+    // A head in the file is used even where config.json calls it tied: the two are then equal.
+    outline.tied = !names.has("lm_head.weight") && config.tied.value_or(true);
+    outline.mixer.bias = config.bias.value_or(names.has_in_layers(kLayers, ".mixer.in_proj.bias") ||
+                                              names.has_in_layers(kLayers, ".mixer.out_proj.bias"));
+    outline.mixer.conv_bias =
+        config.conv_bias.value_or(names.has_in_layers(kLayers, ".mixer.conv1d.bias"));
+    if (flavour == MambaFlavour::falcon_mamba) {
+        outline.mixer.inner_norm = "rms";
+        outline.mixer.inner_norm_eps = config.inner_norm_eps;
+    }
+    return outline;
+}
+
+void expect_names(const Outline& outline, NameTable& table, StackSpec& out) {
+    const auto add_child = [&](const char* role, const char* type) {
+        out.children.emplace_back();
+        out.children.back().role = role;
+        out.children.back().type = type;
+        return out.children.size() - 1;
+    };
+    size_t child = add_child("embedding", "embedding");
+    table.expect(child, outline.embedding, "weight", "V,D");
+    for (int64_t layer = 0; layer < outline.layers; ++layer) {
+        const std::string prefix = std::string(kLayers) + std::to_string(layer) + ".";
+        child = add_child("block", "block");
+        table.expect(child, prefix + "norm.weight", "norm.weight", "D");
+        if (outline.layer_norm) {
+            table.expect(child, prefix + "norm.bias", "norm.bias", "D");
+        }
+        expect_mixer(table, child, prefix + "mixer.", outline.mixer);
+        // FalconMamba's unit weights for its fused kernel: buffers, not saved by current versions.
+        table.ignore(prefix + "mixer.b_c_rms");
+        table.ignore(prefix + "mixer.dt_rms");
+    }
+    child = add_child("norm", "norm");
+    table.expect(child, "backbone.norm_f.weight", "weight", "D");
+    if (outline.layer_norm) {
+        table.expect(child, "backbone.norm_f.bias", "bias", "D");
+    }
+    child = add_child("head", "linear");
+    table.expect(child, outline.tied ? outline.embedding : "lm_head.weight", "weight", "V,D");
+}
+
+Status check_sizes(const MambaConfig& config, NameTable& table) {
+    const std::pair<char, const std::optional<ConfigSize>*> sizes[] = {
+        {'D', &config.d_model}, {'E', &config.d_inner}, {'N', &config.d_state},
+        {'K', &config.d_conv},  {'R', &config.dt_rank}, {'V', &config.vocab_size},
+    };
+    for (const auto& [letter, size] : sizes) {
+        if (!*size) {
+            continue;
+        }
+        int64_t value = (*size)->value;
+        if (letter == 'V') {
+            const int64_t multiple = config.vocab_multiple;
+            const int64_t padded = (value + multiple - 1) / multiple * multiple;
+            value = table.size('V') == padded ? padded : value;
+        }
+        SEQMIX_TRY(table.cross_check(letter, (*size)->key, value));
+        table.set_default(letter, value);
+    }
+    return {};
+}
+
+void set_attributes(const Outline& outline, const MambaConfig& config, const NameTable& table,
+                    StackSpec& out) {
+    const int64_t vocab_size = table.size('V');
+    const int64_t d_model = table.size('D');
+    const char* norm = outline.layer_norm ? "layer" : "rms";
+    for (ChildSpec& child : out.children) {
+        Attributes& attributes = child.attributes;
+        if (child.role == "embedding") {
+            attributes.set("vocab_size", vocab_size);
+            attributes.set("d_model", d_model);
+        } else if (child.role == "block") {
+            attributes.set("d_model", d_model);
+            attributes.set("norm", std::string(norm));
+            attributes.set("norm_eps", config.norm_eps);
+            attributes.set("residual", true);
+            set_mixer_attributes(table, outline.mixer, attributes);
+        } else if (child.role == "norm") {
+            attributes.set("d_model", d_model);
+            attributes.set("kind", std::string(norm));
+            attributes.set("eps", config.norm_eps);
+        } else {
+            set_linear_attributes(d_model, vocab_size, false, attributes);
+        }
+    }
+    out.attributes.set("vocab_size", vocab_size);
+    out.attributes.set("d_model", d_model);
+    out.attributes.set("d_input", int64_t{0});
+    out.attributes.set("n_classes", int64_t{0});
+    out.attributes.set("tied", outline.tied);
+}
+
+}  // namespace
+
+Status plan_mamba(MambaFlavour flavour, const Checkpoint& checkpoint, TensorNames& names,
+                  bool lenient, StackSpec& out) {
+    out.scheme = scheme_name(flavour);
+    MambaConfig config;
+    SEQMIX_TRY(read_config(flavour, checkpoint.config.get(), config));
+    Outline outline = make_outline(flavour, names, config);
+    SEQMIX_TRY(count_layers(scheme_name(flavour), names, config, lenient, &outline.layers));
+    NameTable table(scheme_name(flavour), names);
+    expect_names(outline, table, out);
+    SEQMIX_TRY(table.match(lenient, out));
+    table.solve();
+    SEQMIX_TRY(check_sizes(config, table));
+    SEQMIX_TRY(table.verify());
+    set_attributes(outline, config, table, out);
+    return {};
+}
+
+void expect_mixer(NameTable& table, size_t child, const std::string& name_prefix,
+                  const MambaMixer& mixer) {
+    struct Row {
+        const char* name;
+        const char* shape;
+        bool present;
+    };
+    // First those that give one size each, so that a message blames the tensor that disagrees.
+    const Row rows[] = {
+        {"A_log", "E,N", true},
+        {"conv1d.weight", "E,1,K", true},
+        {"dt_proj.weight", "E,R", true},
+        {"D", "E", true},
+        {"in_proj.weight", "2E,D", true},
+        {"in_proj.bias", "2E", mixer.bias},
+        {"conv1d.bias", "E", mixer.conv_bias},
+        {"x_proj.weight", "R+2N,E", true},
+        {"dt_proj.bias", "E", true},
+        {"out_proj.weight", "D,E", true},
+        {"out_proj.bias", "D", mixer.bias},
+    };
+    for (const Row& row : rows) {
+        if (row.present) {
+            table.expect(child, name_prefix + row.name, std::string("mixer.") + row.name,
+                         row.shape);
+        }
+    }
+}
+
+void set_mixer_attributes(const NameTable& table, const MambaMixer& mixer, Attributes& attributes) {
+    attributes.set("mixer", std::string("mamba"));
+    attributes.set("mixer.d_model", table.size('D'));
+    attributes.set("mixer.d_inner", table.size('E'));
+    attributes.set("mixer.d_state", table.size('N'));
+    attributes.set("mixer.d_conv", table.size('K'));
+    attributes.set("mixer.dt_rank", table.size('R'));
+    attributes.set("mixer.bias", mixer.bias);
+    attributes.set("mixer.conv_bias", mixer.conv_bias);
+    attributes.set("mixer.inner_norm", std::string(mixer.inner_norm));
+    attributes.set("mixer.inner_norm_eps", mixer.inner_norm_eps);
+}
+
+void set_linear_attributes(int64_t d_in, int64_t d_out, bool bias, Attributes& attributes) {
+    attributes.set("d_in", d_in);
+    attributes.set("d_out", d_out);
+    attributes.set("bias", bias);
+}
+
+}  // namespace seqmix

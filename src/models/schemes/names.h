@@ -1,0 +1,96 @@
+// The names of a checkpoint against the names of a scheme.
+//
+// A scheme lists the tensors it expects, each with a symbolic shape ("R+2N,E"). Sizes are solved from
+// the shapes in the file, so that a wrong config.json or a damaged header is found here and named.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "models/formats/checkpoint.h"
+#include "models/schemes/stack_spec.h"
+
+namespace seqmix {
+
+// A checkpoint's names without the prefix that torch.compile or DataParallel put before all of them.
+class TensorNames {
+  public:
+    struct Entry {
+        const std::string* stored_name;
+        const StoredTensor* tensor;
+        bool used;
+    };
+
+    explicit TensorNames(const TensorMap& tensors);
+
+    bool has(std::string_view name) const { return entries_.count(name) != 0; }
+    Entry* find(std::string_view name);
+    // Some name begins with one text, holds a dot-separated number, and ends with the other:
+    // ("backbone.layers.", ".mixer.A_log").
+    bool has_in_layers(std::string_view begin, std::string_view end) const;
+    // 1 + the largest N among names that begin with "backbone.layers.N."; 0 when there is none.
+    // SEQMIX_ERR_LIMIT above kMaxLayers.
+    Status count_layers(std::string_view begin, int64_t* count) const;
+    // The file's name for a tensor of the scheme.
+    std::string stored(std::string_view name) const { return prefix_ + std::string(name); }
+
+    auto begin() const { return entries_.begin(); }
+    auto end() const { return entries_.end(); }
+
+  private:
+    std::string prefix_;
+    std::map<std::string_view, Entry> entries_;
+};
+
+// Sizes by letter: V vocabulary, D d_model, E d_inner, N d_state, R dt_rank, K d_conv, I d_input,
+// C classes.
+class NameTable {
+  public:
+    NameTable(const char* scheme, TensorNames& names) : scheme_(scheme), names_(names) {}
+
+    // The next tensor: of child `child`, for its slot `slot`, with a shape of literals.
+    void expect(size_t child, std::string name, std::string slot, const char* shape);
+    // A name that may be there and is not used: a literal name.
+    void ignore(std::string_view name);
+    // Fills the children's weights and missing slots and the three lists of `out`.
+    Status match(bool lenient, StackSpec& out);
+
+    // Sizes from shapes. A size that no tensor gives stays 0.
+    void solve();
+    int64_t size(char letter) const { return sizes_[index(letter)]; }
+    // For a size that no tensor gave.
+    void set_default(char letter, int64_t value);
+    // The tensors' size must be the config's.
+    Status cross_check(char letter, const std::string& key, int64_t value) const;
+    // The size's value and the tensor it came from, for messages: "d_model 32 (from tensor ...)".
+    std::string origin(char letter) const;
+    // Every size known and in range, every tensor of the shape and an element type that weights have.
+    Status verify() const;
+
+    const char* scheme() const { return scheme_; }
+
+  private:
+    struct Expected {
+        size_t child;
+        std::string name;
+        std::string slot;
+        const char* shape;
+        const TensorNames::Entry* entry;
+    };
+    static size_t index(char letter) { return static_cast<size_t>(letter - 'A'); }
+    Status verify_shape(const Expected& expected) const;
+
+    const char* scheme_;
+    TensorNames& names_;
+    std::vector<Expected> expected_;
+    std::vector<std::string> ignored_;
+    std::array<int64_t, 26> sizes_{};
+    std::array<const std::string*, 26> origins_{};  // null: not from a tensor
+};
+
+}  // namespace seqmix

@@ -1,0 +1,30 @@
+// The naming schemes, one function each; plan_stack picks.
+#pragma once
+
+#include "base/status.h"
+#include "models/formats/checkpoint.h"
+#include "models/schemes/names.h"
+#include "models/schemes/stack_spec.h"
+
+namespace seqmix {
+
+enum class MambaFlavour : uint8_t { mamba_ssm, mamba_hf, falcon_mamba };
+
+Status plan_mamba(MambaFlavour flavour, const Checkpoint& checkpoint, TensorNames& names,
+                  bool lenient, StackSpec& out);
+Status plan_mambalite(TensorNames& names, bool lenient, StackSpec& out);
+
+// The mixer of a Mamba-1 block. The tensors' names are `name_prefix` + "A_log" and so on.
+struct MambaMixer {
+    bool bias = false;
+    bool conv_bias = true;
+    const char* inner_norm = "none";
+    double inner_norm_eps = 1e-6;
+};
+void expect_mixer(NameTable& table, size_t child, const std::string& name_prefix,
+                  const MambaMixer& mixer);
+// Once the sizes are known.
+void set_mixer_attributes(const NameTable& table, const MambaMixer& mixer, Attributes& attributes);
+void set_linear_attributes(int64_t d_in, int64_t d_out, bool bias, Attributes& attributes);
+
+}  // namespace seqmix

@@ -1,0 +1,190 @@
+// Kernels of elementwise (contract in kernel.h).
+#include "primitives/elementwise/kernel.h"
+
+#include "base/isa_safe.h"
+#include "simd/math.h"
+#include "simd/vec.h"
+
+namespace seqmix::SEQMIX_ISA {
+namespace {
+
+void add(int64_t rows, int64_t width, const float* a, ptrdiff_t a_stride, const float* b,
+         ptrdiff_t b_stride, float* y, ptrdiff_t y_stride) {
+    for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t i = 0; i < width; i += kWidth) {
+            const int64_t n = width - i;
+            store_n(y + i, load_n(a + i, n) + load_n(b + i, n), n);
+        }
+        a += a_stride;
+        b += b_stride;
+        y += y_stride;
+    }
+}
+
+void mul_silu(int64_t rows, int64_t width, const float* x, ptrdiff_t x_stride, const float* z,
+              ptrdiff_t z_stride, float* y, ptrdiff_t y_stride) {
+    for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t i = 0; i < width; i += kWidth) {
+            const int64_t n = width - i;
+            store_n(y + i, load_n(x + i, n) * silu(load_n(z + i, n)), n);
+        }
+        x += x_stride;
+        z += z_stride;
+        y += y_stride;
+    }
+}
+
+void softplus_rows(int64_t rows, int64_t width, const float* x, ptrdiff_t x_stride, float* y,
+                   ptrdiff_t y_stride) {
+    for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t i = 0; i < width; i += kWidth) {
+            const int64_t n = width - i;
+            store_n(y + i, softplus(load_n(x + i, n)), n);
+        }
+        x += x_stride;
+        y += y_stride;
+    }
+}
+
+void sum_rows(int64_t rows, int64_t width, const float* x, ptrdiff_t x_stride, float* acc) {
+    for (int64_t i = 0; i < width; i += kWidth) {
+        const int64_t n = width - i;
+        Vec sum = load_n(acc + i, n);
+        const float* column = x + i;
+        for (int64_t r = 0; r < rows; ++r) {
+            sum = sum + load_n(column, n);
+            column += x_stride;
+        }
+        store_n(acc + i, sum, n);
+    }
+}
+
+void scale(int64_t width, const float* x, float factor, float* y) {
+    for (int64_t i = 0; i < width; i += kWidth) {
+        store_n(y + i, load_n(x + i, width - i) * set1(factor), width - i);
+    }
+}
+
+// Storage may start at any byte: tails and 16-bit elements are copied to the stack first.
+template <WeightType kType>
+void widen_as(int64_t rows, int64_t width, const unsigned char* x, ptrdiff_t row_bytes, float* y,
+              ptrdiff_t y_stride) {
+    constexpr int64_t size = kType == WeightType::f32 ? 4 : 2;
+    for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t i = 0; i < width; i += kWidth) {
+            const int64_t n = width - i;
+            unsigned char bytes[kWidth * size] = {};
+            if (n >= kWidth) {
+                __builtin_memcpy(bytes, x + i * size, sizeof bytes);
+            } else {
+                for (int64_t b = 0; b < n * size; ++b) {
+                    bytes[b] = x[i * size + b];
+                }
+            }
+            if constexpr (kType == WeightType::f32) {
+                float lanes[kWidth];
+                __builtin_memcpy(lanes, bytes, sizeof lanes);
+                store_n(y + i, load(lanes), n);
+            } else {
+                uint16_t lanes[kWidth];
+                __builtin_memcpy(lanes, bytes, sizeof lanes);
+                store_n(y + i, kType == WeightType::bf16 ? load_bf16(lanes) : load_f16(lanes), n);
+            }
+        }
+        x += row_bytes;
+        y += y_stride;
+    }
+}
+
+void widen(int64_t rows, int64_t width, const void* x, ptrdiff_t x_stride, WeightType type,
+           float* y, ptrdiff_t y_stride) {
+    const auto* bytes = static_cast<const unsigned char*>(x);
+    switch (type) {
+        case WeightType::f32:
+            widen_as<WeightType::f32>(rows, width, bytes, x_stride * 4, y, y_stride);
+            break;
+        case WeightType::bf16:
+            widen_as<WeightType::bf16>(rows, width, bytes, x_stride * 2, y, y_stride);
+            break;
+        case WeightType::f16:
+            widen_as<WeightType::f16>(rows, width, bytes, x_stride * 2, y, y_stride);
+            break;
+    }
+}
+
+// ---- transposition ----
+
+void copy_rows(int64_t rows, int64_t cols, const float* x, ptrdiff_t x_row, float* y,
+               ptrdiff_t y_row) {
+    for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t c = 0; c < cols; c += kWidth) {
+            store_n(y + c, load_n(x + c, cols - c), cols - c);
+        }
+        x += x_row;
+        y += y_row;
+    }
+}
+
+// y(r,c) = x(r,c) for one tile of up to kWidth x kWidth: x contiguous along r, y along c.
+SEQMIX_INLINE void transpose_tile(int64_t rows, int64_t cols, const float* x, ptrdiff_t x_col,
+                                  float* y, ptrdiff_t y_row) {
+    Vec tile[kWidth];
+    if (rows >= kWidth && cols >= kWidth) {
+#pragma GCC unroll 16
+        for (int c = 0; c < kWidth; ++c) {
+            tile[c] = load(x + c * x_col);
+        }
+        transpose(tile);
+#pragma GCC unroll 16
+        for (int r = 0; r < kWidth; ++r) {
+            store(y + r * y_row, tile[r]);
+        }
+        return;
+    }
+#pragma GCC unroll 16
+    for (int c = 0; c < kWidth; ++c) {
+        tile[c] = c < cols ? load_n(x + c * x_col, rows) : zero();
+    }
+    transpose(tile);
+#pragma GCC unroll 16
+    for (int r = 0; r < kWidth; ++r) {
+        if (r < rows) {
+            store_n(y + r * y_row, tile[r], cols);
+        }
+    }
+}
+
+void transpose_tiles(int64_t rows, int64_t cols, const float* x, ptrdiff_t x_col, float* y,
+                     ptrdiff_t y_row) {
+    for (int64_t c = 0; c < cols; c += kWidth) {
+        for (int64_t r = 0; r < rows; r += kWidth) {
+            transpose_tile(rows - r, cols - c, x + r + c * x_col, x_col, y + r * y_row + c, y_row);
+        }
+    }
+}
+
+void transpose_any(int64_t rows, int64_t cols, const float* x, ptrdiff_t x_row, ptrdiff_t x_col,
+                   float* y, ptrdiff_t y_row, ptrdiff_t y_col) {
+    if (x_col == 1 && y_col == 1) {
+        copy_rows(rows, cols, x, x_row, y, y_row);
+    } else if (x_row == 1 && y_row == 1) {
+        copy_rows(cols, rows, x, x_col, y, y_col);
+    } else if (x_row == 1 && y_col == 1) {
+        transpose_tiles(rows, cols, x, x_col, y, y_row);
+    } else if (x_col == 1 && y_row == 1) {
+        transpose_tiles(cols, rows, x, x_row, y, y_col);
+    } else {
+        for (int64_t r = 0; r < rows; ++r) {
+            for (int64_t c = 0; c < cols; ++c) {
+                y[r * y_row + c * y_col] = x[r * x_row + c * x_col];
+            }
+        }
+    }
+}
+
+}  // namespace
+
+const ElementwiseKernels elementwise_kernels = {kWidth,   add,   mul_silu, softplus_rows,
+                                                sum_rows, scale, widen,    transpose_any};
+
+}  // namespace seqmix::SEQMIX_ISA

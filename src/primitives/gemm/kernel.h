@@ -1,0 +1,57 @@
+// Arguments and kernel table of gemm; see gemm.h for the contract. Plain data: this header is
+// included by code compiled per instruction set.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/isa_safe.h"
+#include "primitives/kernel_table.h"
+
+namespace seqmix {
+
+enum class GemmActivation : int32_t { none = 0, silu = 1, softplus = 2 };
+
+// Applied to the finished sums: y = activation(sum + bias) + residual.
+struct GemmEpilogue {
+    const float* bias;          // (N) or null
+    const float* residual;      // (M,N) or null; may be y itself, with y's stride
+    ptrdiff_t residual_stride;  // elements from row to row
+    GemmActivation activation;
+};
+
+// y(m,n) = epilogue(sum_k x(m,k) w(n,k)). Strides in elements from row to row, of either sign.
+// Value-initialise (`GemmArgs args{};`) and set what is needed.
+struct GemmArgs {
+    int64_t m, n, k;
+    const float* x;  // (M,K)
+    ptrdiff_t x_stride;
+    const void* w;  // (N,K) of w_type; may start at any byte
+    ptrdiff_t w_stride;
+    WeightType w_type;
+    float* y;  // (M,N); overlaps no input but, exactly, the residual
+    ptrdiff_t y_stride;
+    GemmEpilogue epilogue;
+    float* scratch;  // GemmKernels::scratch_floats floats, one such buffer per worker
+};
+
+struct GemmKernels {
+    int32_t width;           // lanes of a vector
+    int32_t m_tile;          // rows of the register tile: cut M at multiples of it
+    int64_t n_block;         // outputs of a panel: cut N at multiples of it
+    int64_t m_block;         // rows that share one packing of a panel; more are done in turn
+    int64_t scratch_floats;  // per worker, whatever the shapes
+    void (*gemm)(const GemmArgs& args);
+
+    // The two halves of `gemm`, for weights that are packed once, when they are bound.
+    // pack: w (n,k), n <= n_block, to a panel [k][n rounded up to whole vectors], f32; lanes
+    // beyond n hold 0. run_packed: args.n and args.k are the panel's, args.w
+    // is not read; the same bits as `gemm`.
+    void (*pack)(const void* w, ptrdiff_t w_stride, WeightType w_type, int64_t n, int64_t k,
+                 float* panel);
+    void (*run_packed)(const GemmArgs& args, const float* panel);
+};
+
+SEQMIX_DECLARE_KERNELS(GemmKernels, gemm_kernels)
+
+}  // namespace seqmix

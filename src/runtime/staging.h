@@ -1,0 +1,55 @@
+// From the caller's tensors to what `run` sees: one matrix of packed tokens per slot.
+//
+// A slot whose tokens lie at one constant distance, with dense aligned f32 inside, is used in place;
+// anything else is copied (and transposed, widened, reversed) step by step into scratch.
+#pragma once
+
+#include "contract/mixer.h"
+#include "runtime/arguments.h"
+
+namespace seqmix {
+
+// What a slot's shape is made of.
+enum class SlotKind : uint8_t { token, row, constant };
+SlotKind slot_kind(const std::vector<int64_t>& shape);
+// Elements after (B,T) or (R), or of the whole constant.
+int64_t slot_width(const std::vector<int64_t>& shape);
+// The largest over the alternatives that are of kind `token`.
+int64_t token_width(const Slot& slot);
+
+// Where a segment lies in the caller's tensors.
+struct Place {
+    int64_t batch;
+    int64_t token;  // of the segment's first packed token
+};
+
+// The packed tokens of a step.
+struct Step {
+    int64_t tokens = 0;
+    Segment* segments = nullptr;
+    Place* places = nullptr;
+    int64_t segment_count = 0;
+    RowRun* runs = nullptr;
+    int64_t run_count = 0;
+    int64_t direction = 1;  // -1: tokens are read last to first
+};
+
+// Bytes from one packed token to the next when that distance is the same all through the step and the
+// tokens can be used in place; false otherwise.
+bool in_place(const View& view, const Step& step, ptrdiff_t* stride);
+std::byte* token_address(const View& view, const Place& place);
+
+// Between the caller's tensor and a dense (tokens, width) matrix. T is float, double or int64_t.
+template <class T>
+void pack_tokens(const View& view, const Step& step, int64_t width, const Call& call, T* out);
+template <class T>
+void unpack_tokens(const T* in, const Step& step, int64_t width, const Call& call,
+                   const View& view);
+
+// Sets to zero what no row of the call covers: padding, the tail of a packed batch, negative seq_idx.
+void zero_padding(const Plan& plan, const Arguments& args);
+// The tensor without its first `axes` axes, at the given indices.
+View sub_view(const View& view, int32_t axes, int64_t i, int64_t j = 0);
+void zero_view(const View& view);
+
+}  // namespace seqmix

@@ -1,0 +1,225 @@
+// States as blobs: round trips, other instruction sets, other weights, other layers, damage.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "../support/golden_case.h"
+#include "../support/model.h"
+#include "../support/shared_data.h"
+#include "../support/small_mamba.h"
+
+namespace {
+
+using namespace seqmix_test;
+using testing::HasSubstr;
+
+class BlobTest : public testing::Test {
+  protected:
+    SmallMamba mamba_;
+
+    State fed(int64_t batch = 2, int64_t tokens = 5) {
+        State state = make_state(mamba_.layer, batch);
+        mamba_(state, mamba_.input(batch, tokens));
+        return state;
+    }
+    static seqmix_status try_load(const Layer& layer, const std::string& blob,
+                                  const seqmix_state_options* options = nullptr) {
+        State state;
+        const seqmix_status status =
+            seqmix_state_load(layer.get(), blob.data(), blob.size(), options, state.out());
+        EXPECT_EQ(static_cast<bool>(state), status == SEQMIX_OK);
+        return status;
+    }
+};
+
+TEST_F(BlobTest, RoundTripIsExact) {
+    const State state = fed();
+    const std::string blob = save(state);
+    const State loaded = load(mamba_.layer, blob);
+    EXPECT_EQ(state_bits(mamba_.layer, loaded, 2), state_bits(mamba_.layer, state, 2));
+    EXPECT_EQ(save(loaded), blob);
+    const Tensor x = mamba_.input(2, 4, 3);
+    EXPECT_TRUE(same_bits(mamba_(loaded, x), mamba_(state, x)));
+    EXPECT_EQ(save(loaded), save(state));
+}
+
+TEST_F(BlobTest, TwoCallForm) {
+    const State state = fed();
+    size_t needed = 0;
+    EXPECT_STATUS(SEQMIX_ERR_BUFFER_TOO_SMALL,
+                  seqmix_state_save(state.get(), nullptr, 0, &needed));
+    ASSERT_GT(needed, 0u);
+    std::string buffer(needed + 8, '\x5a');
+    size_t again = 0;
+    EXPECT_STATUS(SEQMIX_ERR_BUFFER_TOO_SMALL,
+                  seqmix_state_save(state.get(), buffer.data(), needed - 1, &again));
+    EXPECT_EQ(again, needed);
+    EXPECT_EQ(buffer, std::string(needed + 8, '\x5a'));
+    EXPECT_STATUS(SEQMIX_OK, seqmix_state_save(state.get(), buffer.data(), buffer.size(), &again));
+    EXPECT_EQ(again, needed);
+    EXPECT_EQ(buffer.substr(needed), std::string(8, '\x5a'));
+    EXPECT_STATUS(SEQMIX_OK, try_load(mamba_.layer, buffer.substr(0, needed)));
+    EXPECT_STATUS(SEQMIX_ERR_NULL_ARGUMENT,
+                  seqmix_state_save(state.get(), buffer.data(), buffer.size(), nullptr));
+    EXPECT_STATUS(SEQMIX_ERR_NULL_ARGUMENT,
+                  seqmix_state_save(nullptr, buffer.data(), buffer.size(), &again));
+}
+
+TEST_F(BlobTest, SavingChangesNothing) {
+    const State state = fed();
+    const std::string before = state_bits(mamba_.layer, state, 2);
+    EXPECT_EQ(save(state), save(state));
+    EXPECT_EQ(state_bits(mamba_.layer, state, 2), before);
+}
+
+TEST_F(BlobTest, EveryLevelReadsEveryLevelsBlob) {
+    const Tensor x = mamba_.input(2, 4, 3);
+    for (const std::string& writer : levels()) {
+        const SmallMamba from(writer.c_str());
+        const State state = make_state(from.layer, 2);
+        from(state, from.input(2, 5));
+        const std::string blob = save(state);
+        const Values expected = from(state, x).values();
+        for (const std::string& reader : levels()) {
+            SCOPED_TRACE(writer + " to " + reader);
+            const SmallMamba to(reader.c_str());
+            const State loaded = load(to.layer, blob);
+            EXPECT_EQ(save(loaded), blob);
+            EXPECT_EQ(position(loaded, 1), 5);
+            const Tensor y = to(loaded, x);
+            EXPECT_TRUE(close_to(y.values(), expected, kF32Tolerance));
+            if (writer == reader && !is_reference(writer)) {
+                EXPECT_EQ(y.values(), expected);
+            }
+        }
+    }
+}
+
+TEST_F(BlobTest, BatchIsAsSaved) {
+    const std::string blob = save(fed(3));
+    seqmix_state_options options = {};
+    options.struct_size = sizeof(options);
+    options.batch = 3;
+    EXPECT_STATUS(SEQMIX_OK, try_load(mamba_.layer, blob, &options));
+    options.batch = 2;
+    EXPECT_STATUS(SEQMIX_ERR_STATE_MISMATCH, try_load(mamba_.layer, blob, &options));
+    EXPECT_STATUS(SEQMIX_OK, try_load(mamba_.layer, blob, nullptr));
+}
+
+TEST_F(BlobTest, OtherWeightsOnlyWithTheFlag) {
+    const State state = fed();
+    const std::string blob = save(state);
+    const SmallMamba tuned(nullptr, 8);
+    EXPECT_ERROR(SEQMIX_ERR_STATE_MISMATCH, try_load(tuned.layer, blob), HasSubstr("weights"));
+    seqmix_state_options options = {};
+    options.struct_size = sizeof(options);
+    options.flags = SEQMIX_STATE_ACCEPT_OTHER_WEIGHTS;
+    EXPECT_STATUS(SEQMIX_OK, try_load(tuned.layer, blob, &options));
+    const State accepted = load(tuned.layer, blob, SEQMIX_STATE_ACCEPT_OTHER_WEIGHTS);
+    EXPECT_EQ(state_bits(tuned.layer, accepted, 2), state_bits(mamba_.layer, state, 2));
+    options.flags = 2;
+    EXPECT_STATUS(SEQMIX_ERR_VERSION, try_load(mamba_.layer, blob, &options));
+}
+
+TEST_F(BlobTest, ASingleOtherWeightIsSeen) {
+    const std::string blob = save(fed());
+    for (auto& [name, tensor] : mamba_.weights.tensors) {
+        const double value = tensor.values().front();
+        Shape first(tensor.shape().size(), 0);
+        tensor.set(first, value + 1);
+        const Layer other = bind(mamba_.planned, mamba_.weights);
+        EXPECT_STATUS(SEQMIX_ERR_STATE_MISMATCH, try_load(other, blob)) << name;
+        tensor.set(first, value);
+    }
+    const Layer equal = bind(mamba_.planned, mamba_.weights);
+    EXPECT_STATUS(SEQMIX_OK, try_load(equal, blob));
+}
+
+TEST_F(BlobTest, BorrowedAndCopiedWeightsAreTheSameWeights) {
+    const State state = fed();
+    const Layer borrowing = bind(mamba_.planned, mamba_.weights, SEQMIX_BIND_BORROW);
+    const State loaded = load(borrowing, save(state));
+    const Tensor x = mamba_.input(2, 4, 3);
+    EXPECT_TRUE(same_bits(run(borrowing, loaded, x), mamba_(state, x)));
+}
+
+TEST_F(BlobTest, OtherAttributesAndOtherTypes) {
+    const std::string blob = save(fed());
+    const SmallMamba wider(make_context(), 7, SmallMamba::config().set("d_state", 8));
+    EXPECT_ERROR(SEQMIX_ERR_STATE_MISMATCH, try_load(wider.layer, blob), HasSubstr("mamba"));
+    // No flag makes up for another configuration.
+    seqmix_state_options options = {};
+    options.struct_size = sizeof(options);
+    options.flags = SEQMIX_STATE_ACCEPT_OTHER_WEIGHTS;
+    EXPECT_STATUS(SEQMIX_ERR_STATE_MISMATCH, try_load(wider.layer, blob, &options));
+    // The same sizes, another equation.
+    const SmallMamba normed(make_context(), 7, SmallMamba::config().set("inner_norm", "rms"));
+    EXPECT_STATUS(SEQMIX_ERR_STATE_MISMATCH, try_load(normed.layer, blob, &options));
+
+    const Layer model = open_model(mamba_.context, source_dir() + "/models/shakespeare");
+    EXPECT_ERROR(SEQMIX_ERR_STATE_MISMATCH, try_load(model, blob), HasSubstr("stack"));
+    EXPECT_STATUS(SEQMIX_ERR_STATE_MISMATCH, try_load(mamba_.layer, save(make_state(model))));
+}
+
+TEST_F(BlobTest, EveryTruncationIsRefused) {
+    const std::string blob = save(fed());
+    for (size_t n = 0; n < blob.size(); ++n) {
+        const seqmix_status status = try_load(mamba_.layer, blob.substr(0, n));
+        ASSERT_EQ(status, SEQMIX_ERR_BAD_FORMAT)
+            << "the first " << n << " bytes: " << seqmix_status_name(status);
+        ASSERT_STRNE(seqmix_last_error(), "");
+    }
+    EXPECT_STATUS(SEQMIX_ERR_BAD_FORMAT, try_load(mamba_.layer, blob + "x"));
+}
+
+TEST_F(BlobTest, EveryFlippedBitIsRefused) {
+    const std::string blob = save(fed());
+    for (size_t bit = 0; bit < 8 * blob.size(); ++bit) {
+        std::string damaged = blob;
+        damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << (bit % 8)));
+        const seqmix_status status = try_load(mamba_.layer, damaged);
+        ASSERT_TRUE(status == SEQMIX_ERR_BAD_FORMAT || status == SEQMIX_ERR_VERSION)
+            << "bit " << bit << " of " << 8 * blob.size() << ": " << seqmix_status_name(status);
+    }
+}
+
+TEST_F(BlobTest, NotABlob) {
+    EXPECT_STATUS(SEQMIX_ERR_BAD_FORMAT, try_load(mamba_.layer, ""));
+    EXPECT_STATUS(SEQMIX_ERR_BAD_FORMAT, try_load(mamba_.layer, "hello"));
+    EXPECT_STATUS(SEQMIX_ERR_BAD_FORMAT, try_load(mamba_.layer, std::string(4096, '\0')));
+    EXPECT_STATUS(SEQMIX_ERR_BAD_FORMAT, try_load(mamba_.layer, std::string(4096, '\xff')));
+    State state;
+    EXPECT_STATUS(SEQMIX_ERR_NULL_ARGUMENT,
+                  seqmix_state_load(mamba_.layer.get(), nullptr, 10, nullptr, state.out()));
+    EXPECT_STATUS(SEQMIX_ERR_NULL_ARGUMENT,
+                  seqmix_state_load(nullptr, "x", 1, nullptr, state.out()));
+    EXPECT_STATUS(SEQMIX_ERR_NULL_ARGUMENT,
+                  seqmix_state_load(mamba_.layer.get(), "x", 1, nullptr, nullptr));
+}
+
+TEST_F(BlobTest, OfAWholeModelContinuesTheText) {
+    const Layer model = open_model(mamba_.context, source_dir() + "/models/shakespeare");
+    const State state = make_state(model);
+    run(model, state, Tensor::i64({'R', 'O', 'M', 'E', 'O', ':'}, {1, 6}), "logits_last");
+    const std::string blob = save(state);
+    // A second opening of the same file has the same weights.
+    const Layer again = open_model(make_context(), source_dir() + "/models/shakespeare");
+    const State loaded = load(again, blob);
+    EXPECT_EQ(position(loaded), 6);
+    const Tensor next = Tensor::i64({'\n', 'W'}, {1, 2});
+    EXPECT_TRUE(same_bits(run(again, loaded, next, "logits"), run(model, state, next, "logits")));
+    EXPECT_EQ(save(loaded), save(state));
+}
+
+TEST_F(BlobTest, ShardsAreTheSameWeights) {
+    SEQMIX_NEED_SHARED("golden/mamba-hf-a-base");
+    SEQMIX_NEED_SHARED("golden/mamba-hf-d-sharded");
+    const Layer whole = open_model(mamba_.context, shared_path("golden/mamba-hf-a-base"));
+    const Layer sharded = open_model(mamba_.context, shared_path("golden/mamba-hf-d-sharded"));
+    const State state = make_state(whole);
+    run(whole, state, Tensor::i64({1, 2, 3}, {1, 3}), "logits");
+    EXPECT_STATUS(SEQMIX_OK, try_load(sharded, save(state)));
+}
+
+}  // namespace

@@ -1,0 +1,46 @@
+// An array between two inaccessible pages, for kernels that must not touch what they were not given.
+#pragma once
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <exception>
+
+namespace seqmix::test {
+
+template <typename T>
+class Guarded {
+   public:
+    // `count` elements that end at the second inaccessible page, or begin after the first.
+    explicit Guarded(size_t count, bool at_end = true) : count_(count) {
+        const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+        const size_t inner = (count * sizeof(T) + page - 1) / page * page;
+        size_ = inner + 2 * page;
+        void* base = mmap(nullptr, size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (base == MAP_FAILED) std::terminate();
+        base_ = static_cast<unsigned char*>(base);
+        if (inner != 0 && mprotect(base_ + page, inner, PROT_READ | PROT_WRITE) != 0) {
+            std::terminate();
+        }
+        unsigned char* start = base_ + page + (at_end ? inner - count * sizeof(T) : 0);
+        data_ = reinterpret_cast<T*>(start);
+    }
+    ~Guarded() { munmap(base_, size_); }
+    Guarded(const Guarded&) = delete;
+    Guarded& operator=(const Guarded&) = delete;
+
+    T* data() { return data_; }
+    const T* data() const { return data_; }
+    size_t size() const { return count_; }
+    T& operator[](size_t i) { return data_[i]; }
+    const T& operator[](size_t i) const { return data_[i]; }
+
+   private:
+    size_t count_;
+    size_t size_ = 0;
+    unsigned char* base_ = nullptr;
+    T* data_ = nullptr;
+};
+
+}  // namespace seqmix::test
