@@ -1,5 +1,5 @@
 // Choosing the next token from logits. Everything is computed in double with our own generator, so
-// that the same logits and seed give the same tokens on every machine.
+// that the same logits and seed give the same tokens.
 //
 // Generator: xoshiro256** seeded by splitmix64 (Blackman and Vigna, 2018).
 #pragma once

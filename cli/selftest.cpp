@@ -128,8 +128,8 @@ bool run_model(const Model& model, seqmix_state* state, std::span<const int64_t>
 
 struct Row {
     std::string layer, role, type, kernel;
-    std::vector<Error> modes;  // parallel, chunks, steps
-    Error state;               // of the final states, over all modes
+    std::vector<Error> modes;   // parallel, chunks, steps
+    Error state{.ran = false};  // of the final states, over all modes; not ran: has no state
 
     double worst() const {
         double worst = state.relative;
@@ -172,7 +172,6 @@ class Selftest {
                     child.role(),
                     seqmix_layer_type(child.layer()),
                     kernel == nullptr ? "" : kernel,
-                    {},
                     {}};
             for (size_t m = 0; m < modes_.size(); ++m) {
                 const State view = child_state(states[m].get(), i);
@@ -182,6 +181,7 @@ class Selftest {
                     error = compare(std::span<const float>(got), std::span<const float>(wanted));
                     const auto tensors = state_tensors(child, view.get(), 1);
                     for (size_t t = 0; t < tensors.size(); ++t) {
+                        row.state.ran = true;
                         row.state.add(compare(std::span(tensors[t].values),
                                               std::span(wanted_tensors.at(t).values)));
                     }
@@ -201,8 +201,11 @@ class Selftest {
         const State wanted_state = reference_.new_state();
         run_model(reference_, wanted_state.get(), ids_, modes_[0].cuts, wanted);
         const char* kernel = seqmix_layer_kernel_name(tested_.layer());
-        Row row{"all", "model", seqmix_layer_type(tested_.layer()), kernel == nullptr ? "" : kernel,
-                {},    {}};
+        Row row{"all",
+                "model",
+                seqmix_layer_type(tested_.layer()),
+                kernel == nullptr ? "" : kernel,
+                {}};
         for (const Mode& mode : modes_) {
             const State state = tested_.new_state();
             Error error;
@@ -261,7 +264,7 @@ class Selftest {
 
 std::string error_text(const Error& error) {
     if (!error.ran) {
-        return "cannot";
+        return "-";
     }
     char text[32];
     std::snprintf(text, sizeof text, "%.1e %.1e", error.absolute, error.relative);

@@ -1,10 +1,9 @@
 #include "session.h"
 
-#include <cstring>
 #include <string_view>
 
+#include "bytes.h"
 #include "files.h"
-#include "little_endian.h"
 
 namespace seqmix_cli {
 
@@ -13,17 +12,6 @@ namespace {
 constexpr std::string_view kMagic = "SMXSESS1";
 constexpr size_t kFixedBytes = 48;
 constexpr uint32_t kMostPending = 1u << 20;
-
-uint32_t crc32(std::string_view bytes) {
-    uint32_t crc = 0xffffffffu;
-    for (const char byte : bytes) {
-        crc ^= static_cast<unsigned char>(byte);
-        for (int bit = 0; bit < 8; ++bit) {
-            crc = (crc >> 1) ^ ((crc & 1u) != 0 ? 0xedb88320u : 0u);
-        }
-    }
-    return ~crc;
-}
 
 }  // namespace
 

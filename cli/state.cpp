@@ -59,25 +59,34 @@ void print_value(const std::string& name, const Json& value) {
         value.is_string() ? value.get_ref<const std::string&>().c_str() : value.dump().c_str());
 }
 
+// What a blob says of itself: layers with a state, without their place in the model.
+void print_leaves(const Json& leaves) {
+    for (size_t i = 0; i < leaves.size(); ++i) {
+        std::printf("state %3zu  positions %s", i,
+                    list_text(leaves[i]["positions"].get<std::vector<int64_t>>()).c_str());
+        for (const Json& tensor : leaves[i]["tensors"]) {
+            std::printf("  %s (%s)", tensor["name"].get_ref<const std::string&>().c_str(),
+                        list_text(tensor["shape"].get<std::vector<int64_t>>()).c_str());
+        }
+        std::printf("\n");
+    }
+}
+
 }  // namespace
 
 int run_state_show(const StateShowOptions& options) {
     const Session session = read_session(options.file);
-    Json result{
-        {"file", options.file}, {"session", !session.bare}, {"blob_bytes", session.blob.size()}};
+    Json result{{"file", options.file}, {"session", !session.bare}};
     if (!session.bare) {
         result["pending"] = session.pending;
         result["generator"] = session.generator.has_value();
     }
-    result["blob"] = blob_header(session.blob, options.file);
-
     Json tensors = Json::array();
     if (!options.common.model.empty()) {
         const Model model(options.common.context, options.common.model);
         const State state =
             load_blob(model, session.blob, options.file, options.accept_other_weights);
         const std::vector<int64_t> positions = state_positions(state.get());
-        result["rows"] = positions.size();
         result["positions"] = positions;
         result["state_bytes"] = seqmix_state_bytes(state.get());
         for_each_child(model, state.get(), [&](size_t i, const Child& child, seqmix_state* view) {
@@ -92,17 +101,19 @@ int run_state_show(const StateShowOptions& options) {
         });
         result["tensors"] = tensors;
     }
+    result["blob"] = blob_contents(session.blob, options.file);
     if (options.common.json) {
         print_json(result);
         return kOk;
     }
     for (const auto& [name, value] : result.items()) {
-        if (name == "blob") {
-            for (const auto& [field, part] : value.items()) {
-                print_value("blob " + field, part);
-            }
-        } else if (name != "tensors") {
+        if (name != "blob" && name != "tensors") {
             print_value(name, value);
+        }
+    }
+    for (const auto& [name, value] : result["blob"].items()) {
+        if (name != "leaves") {
+            print_value("blob " + name, value);
         }
     }
     for (const Json& tensor : tensors) {
@@ -111,6 +122,9 @@ int run_state_show(const StateShowOptions& options) {
                     tensor["name"].get_ref<const std::string&>().c_str(),
                     list_text(tensor["shape"].get<std::vector<int64_t>>()).c_str(),
                     tensor["max_abs"].get<double>());
+    }
+    if (tensors.empty()) {
+        print_leaves(result["blob"]["leaves"]);
     }
     flush_stdout();
     return kOk;

@@ -142,12 +142,12 @@ need() {
     elif [ -n "$no_install" ]; then
         why="--no-install was given"
     elif ! can_install; then
-        why="not root, and sudo asks for a password"
+        why="not root, and sudo is not here or asks for a password"
     else
         why="apt-get could not install them; its messages are in $log"
     fi
     die 3 "missing packages: ${lacking[*]}" "$why" \
-        "sudo apt-get install --no-install-recommends ${lacking[*]}"
+        "sudo apt-get update && sudo apt-get install --no-install-recommends ${lacking[*]}"
 }
 
 # The CMake that CMakeLists.txt asks for.

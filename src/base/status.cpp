@@ -67,9 +67,13 @@ void clear() noexcept {
 void append(std::string_view part) noexcept {
     for (const char c : part) {
         if (text.size + 1 >= kCapacity) {
-            // Never end inside a UTF-8 character.
-            while (text.size > 0 && (static_cast<unsigned char>(text.bytes[text.size]) & 0xC0) == 0x80) {
-                --text.size;
+            // Never end inside a UTF-8 character: drop its bytes if the next one continues it.
+            if ((static_cast<unsigned char>(c) & 0xC0) == 0x80) {
+                while (text.size > 0 &&
+                       (static_cast<unsigned char>(text.bytes[text.size - 1]) & 0xC0) == 0x80) {
+                    --text.size;
+                }
+                text.size -= text.size > 0 ? 1 : 0;
             }
             break;
         }

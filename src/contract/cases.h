@@ -9,8 +9,8 @@
 //   }
 //
 // The conformance suite runs every check on every case at every instruction set level; a registered
-// type without cases fails. Slots are named as the schema names them; a name that a type does not
-// have fails too, so a misspelt range cannot pass unseen.
+// type without cases fails. Slots are named as the schema names them; a case that names a slot which
+// its layer does not have fails, so that a misspelt range cannot pass unseen.
 #pragma once
 
 #include <cstdint>
@@ -86,8 +86,8 @@ struct PlainLoop {
 };
 
 struct BenchShape {
-    const char* name = "";           // "B1_T2048_D1536_N16"
-    const char* phase = "prefill";   // "prefill", "core", "decode" (one token, state carried)
+    const char* name = "";          // "B1_T2048_D1536_N16"
+    const char* phase = "prefill";  // "prefill", "core", "decode" (one token, state carried)
     const char* attributes = "{}";
     BatchTime shape = {1, 1};
     std::vector<const char*> absent = {};
@@ -109,8 +109,8 @@ struct MixerCases {
     // '$' in the attributes takes each of the sizes 1, width-1, width, width+1 and primes.
     // '@' is four times the size.
     std::vector<Case> sweeps = {};
-    std::vector<Case> long_runs = {};    // T = 65,536 with decay near 1
-    std::vector<int64_t> blocks = {};    // internal block sizes along time, cut around on purpose
+    std::vector<Case> long_runs = {};      // T = 65,536 with decay near 1
+    std::vector<int64_t> blocks = {};      // internal block sizes along time, cut around on purpose
     std::vector<const char*> levels = {};  // that have a kernel of their own; empty: all
     bool direct_outputs = false;  // large outputs that need unit stride in their last axis (LAYOUT)
     const char* lanes = nullptr;  // attribute that counts the lanes of `materialize`

@@ -124,6 +124,23 @@ class Bound {
     const char* kernel_name = "";
 };
 
+// "mamba/avx512": a static text for each level that has a kernel table of its own.
+#define SEQMIX_KERNEL_NAME(name, isa)                                       \
+    ((isa) == ::seqmix::Isa::reference                      ? name "/reference" \
+     : SEQMIX_BUILT_AVX512 && (isa) == ::seqmix::Isa::avx512 ? name "/avx512"    \
+     : SEQMIX_BUILT_AVX2 && (isa) >= ::seqmix::Isa::avx2     ? name "/avx2"      \
+                                                            : name "/generic")
+#ifdef SEQMIX_HAVE_AVX512
+#define SEQMIX_BUILT_AVX512 true
+#else
+#define SEQMIX_BUILT_AVX512 false
+#endif
+#ifdef SEQMIX_HAVE_AVX2
+#define SEQMIX_BUILT_AVX2 true
+#else
+#define SEQMIX_BUILT_AVX2 false
+#endif
+
 // Copies of a weight in a kernel's layout. An absent weight gives an empty buffer.
 Array<float> weight_f32(const Weight& weight, Allocator allocator);
 Array<double> weight_f64(const Weight& weight, Allocator allocator);

@@ -33,7 +33,7 @@
 #endif
 
 // Needs base/isa.h, which code compiled per level does not include.
-#define SEQMIX_SELECT_KERNELS(isa, table)                                   \
-    ((isa) == ::seqmix::Isa::avx512   ? SEQMIX_TABLE_AVX512(table)          \
-     : (isa) == ::seqmix::Isa::avx2   ? SEQMIX_TABLE_AVX2(table)            \
-                                      : (&::seqmix::generic::table))
+#define SEQMIX_SELECT_KERNELS(isa, table)                        \
+    ((isa) == ::seqmix::Isa::avx512 ? SEQMIX_TABLE_AVX512(table) \
+     : (isa) == ::seqmix::Isa::avx2 ? SEQMIX_TABLE_AVX2(table)   \
+                                    : (&::seqmix::generic::table))

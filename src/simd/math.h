@@ -21,10 +21,11 @@ namespace {
 // 2^x for inner loops. A whole argument gives an exact power, and r goes to 0 with x, so decays
 // just below 1 are right to half a unit: no bias over long sequences.
 #if SEQMIX_ISA_LEVEL == 2
-// vreduceps leaves r = x - n with n the nearest whole number, vscalefps multiplies by 2^n: no bounds
-// to check. Degree 5 on [-1/2,1/2]: 9.2e-8. Rejected: n = floor(x), which vscalefps takes from x
-// without the subtraction (5 % of the scan); r just below 1 then carries the rounding of every step
-// of the polynomial, 7e-5 instead of 1.5e-6 of the largest y after 65536 tokens of decays at 1-1e-4.
+// vreduceps leaves r = x - n with n the nearest whole number, vscalefps multiplies by 2^n: no
+// bounds to check. Degree 5 on [-1/2,1/2]: 9.2e-8. Rejected: n = floor(x), which vscalefps takes
+// from x without the subtraction (5 % of the scan); r just below 1 then carries the rounding of
+// every step of the polynomial, 7e-5 instead of 1.5e-6 of the largest y (65536 tokens, decays at
+// 1-1e-4).
 SEQMIX_INLINE Vec exp2_fast(Vec x) {
     const Vec r = nearest_fraction(x);
     Vec p = fma(set1(0.0013264732f), r, set1(0.00967151206f));
@@ -103,7 +104,7 @@ SEQMIX_INLINE Vec log(Vec x) {
     const Vec tail = fma(e, set1(-0.000212194440f), log_tail(f));
     Vec y = fma(e, set1(0.693359375f), f + tail);
     const Vec infinity = from_bits(iset1(0x7f800000));
-    y = select(lt(x, infinity), y, x);                        // inf and NaN
+    y = select(lt(x, infinity), y, x);  // inf and NaN
     y = select(eq(x, zero()), -infinity, y);
     return select(lt(x, zero()), from_bits(iset1(0x7fc00000)), y);
 }
@@ -118,9 +119,7 @@ SEQMIX_INLINE Vec log1p_unit(Vec t) {
 
 // log(1+e^x) = max(x,0) + log(1+e^-|x|). Above 20 the second term is under half a unit in the last
 // place: the identity that the definition asks for there comes out by itself.
-SEQMIX_INLINE Vec softplus(Vec x) {
-    return max(x, zero()) + log1p_unit(exp(-abs(x)));
-}
+SEQMIX_INLINE Vec softplus(Vec x) { return max(x, zero()) + log1p_unit(exp(-abs(x))); }
 
 SEQMIX_INLINE Vec sigmoid(Vec x) {
     const Vec floor = set1(-87.0f);  // keeps 1 + e^-x finite and the reciprocal normal
@@ -143,8 +142,8 @@ SEQMIX_INLINE Vec tanh(Vec x) {
     p = fma(p, t, set1(-0.333332837f));
     const Vec low = fma(p * t, a, a);
     const Vec bounded = min(set1(20.0f), a);
-    const Vec high = fnma(set1(2.0f), reciprocal_fast(set1(1.0f) + exp(bounded + bounded)),
-                          set1(1.0f));
+    const Vec high =
+        fnma(set1(2.0f), reciprocal_fast(set1(1.0f) + exp(bounded + bounded)), set1(1.0f));
     const Vec y = select(lt(a, set1(0.625f)), low, high);
     return from_bits(bits_of(y) | (bits_of(x) & iset1(INT32_MIN)));
 }

@@ -113,9 +113,13 @@ SEQMIX_INLINE IVec operator&(IVec a, IVec b) { return {_mm256_and_si256(a.v, b.v
 SEQMIX_INLINE IVec operator|(IVec a, IVec b) { return {_mm256_or_si256(a.v, b.v)}; }
 SEQMIX_INLINE IVec operator^(IVec a, IVec b) { return {_mm256_xor_si256(a.v, b.v)}; }
 template <int kBits>
-SEQMIX_INLINE IVec shift_left(IVec a) { return {_mm256_slli_epi32(a.v, kBits)}; }
+SEQMIX_INLINE IVec shift_left(IVec a) {
+    return {_mm256_slli_epi32(a.v, kBits)};
+}
 template <int kBits>
-SEQMIX_INLINE IVec shift_right(IVec a) { return {_mm256_srai_epi32(a.v, kBits)}; }
+SEQMIX_INLINE IVec shift_right(IVec a) {
+    return {_mm256_srai_epi32(a.v, kBits)};
+}
 SEQMIX_INLINE Vec to_float(IVec a) { return {_mm256_cvtepi32_ps(a.v)}; }
 SEQMIX_INLINE IVec to_int(Vec a) { return {_mm256_cvtps_epi32(a.v)}; }  // nearest; a must fit
 SEQMIX_INLINE Mask ieq(IVec a, IVec b) {

@@ -123,9 +123,13 @@ SEQMIX_INLINE IVec operator&(IVec a, IVec b) { return {_mm512_and_si512(a.v, b.v
 SEQMIX_INLINE IVec operator|(IVec a, IVec b) { return {_mm512_or_si512(a.v, b.v)}; }
 SEQMIX_INLINE IVec operator^(IVec a, IVec b) { return {_mm512_xor_si512(a.v, b.v)}; }
 template <int kBits>
-SEQMIX_INLINE IVec shift_left(IVec a) { return {_mm512_slli_epi32(a.v, kBits)}; }
+SEQMIX_INLINE IVec shift_left(IVec a) {
+    return {_mm512_slli_epi32(a.v, kBits)};
+}
 template <int kBits>
-SEQMIX_INLINE IVec shift_right(IVec a) { return {_mm512_srai_epi32(a.v, kBits)}; }
+SEQMIX_INLINE IVec shift_right(IVec a) {
+    return {_mm512_srai_epi32(a.v, kBits)};
+}
 SEQMIX_INLINE Vec to_float(IVec a) { return {_mm512_cvtepi32_ps(a.v)}; }
 SEQMIX_INLINE IVec to_int(Vec a) { return {_mm512_cvtps_epi32(a.v)}; }  // nearest; a must fit
 SEQMIX_INLINE Mask ieq(IVec a, IVec b) { return {_mm512_cmpeq_epi32_mask(a.v, b.v)}; }

@@ -142,9 +142,7 @@ SEQMIX_INLINE Vec widen_f16(IVec h) {
     return from_bits(bits_of(select(small, subnormal, from_bits(bits))) | sign);
 }
 SEQMIX_INLINE Vec load_bf16(const uint16_t* p) { return widen_bf16(load_u16(p)); }
-SEQMIX_INLINE Vec load_bf16_n(const uint16_t* p, int64_t n) {
-    return widen_bf16(load_u16_n(p, n));
-}
+SEQMIX_INLINE Vec load_bf16_n(const uint16_t* p, int64_t n) { return widen_bf16(load_u16_n(p, n)); }
 SEQMIX_INLINE Vec load_f16(const uint16_t* p) { return widen_f16(load_u16(p)); }
 SEQMIX_INLINE Vec load_f16_n(const uint16_t* p, int64_t n) { return widen_f16(load_u16_n(p, n)); }
 

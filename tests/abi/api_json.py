@@ -1,11 +1,13 @@
 """api_json.py CC: seqmix.api.json is up to date and complete, and a compiler agrees with every size,
-offset, value and signature that tools/api_json read out of the header."""
+offset, value and signature that tools/api_json read out of the header; and seqmix.hpp reaches every
+function."""
 import os
+import re
 import subprocess
 import sys
 import tempfile
 
-from abi_tools import ROOT, report
+from abi_tools import ROOT, report, symbols
 
 tool = os.path.join(ROOT, "tools", "api_json")
 problems = []
@@ -26,4 +28,8 @@ else:
              "-I" + os.path.join(ROOT, "include"), path], capture_output=True, text=True)
         if result.returncode != 0:
             problems.append(result.stderr)
+with open(os.path.join(ROOT, "include", "seqmix", "seqmix.hpp")) as file:
+    wrapper = file.read()
+problems += ["seqmix.hpp does not reach " + name for name in symbols()
+             if not re.search(r"\b%s\(" % name, wrapper)]
 report(problems)

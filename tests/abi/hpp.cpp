@@ -141,7 +141,7 @@ static void layers() {
     seqmix::Context shared = context;
     seqmix::Context moved = std::move(shared);
     shared = moved;
-    THROWS(SEQMIX_ERR_UNSUPPORTED_CPU,
+    THROWS(SEQMIX_ERR_INVALID_ARGUMENT,
            seqmix::Context(seqmix::ContextOptions().with_isa("no_such_level")));
 
     seqmix::Config config;

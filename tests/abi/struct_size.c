@@ -187,6 +187,7 @@ static void slot_infos(void) {
 
 /* The header's version in the context's options: another ABI major is refused, 0 skips the check. */
 static void versions(void) {
+    char text[32];
     seqmix_context_options options;
     memset(&options, 0, sizeof options);
     options.struct_size = sizeof options;
@@ -196,7 +197,11 @@ static void versions(void) {
     CHECK_STATUS(try_context(&options), SEQMIX_OK);
     options.version = (uint32_t)(SEQMIX_VERSION_MAJOR + 1) << 16;
     CHECK_STATUS(try_context(&options), SEQMIX_ERR_VERSION);
-    CHECK(strstr(seqmix_last_error(), seqmix_version_string()) != NULL);
+    /* The message names both. */
+    snprintf(text, sizeof text, "%d.", SEQMIX_VERSION_MAJOR + 1);
+    CHECK(strstr(seqmix_last_error(), text) != NULL);
+    snprintf(text, sizeof text, "%d.%d", SEQMIX_VERSION_MAJOR, SEQMIX_VERSION_MINOR);
+    CHECK(strstr(seqmix_last_error(), text) != NULL);
 }
 
 int main(void) {

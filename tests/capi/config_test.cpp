@@ -130,21 +130,35 @@ TEST_F(ConfigTest, AnIntegerServesWhereARealIsAsked) {
 }
 
 TEST_F(ConfigTest, JsonThatCannotBeReadSetsNothing) {
-    for (const char* text :
-         {"", " ", "{", "}", "[]", "3", "null", R"("width")", R"({"width":})", R"({"width":3,})",
-          R"({"width":3} x)", R"({"width":3}{"width":5})", R"({"width":5,"deep":{"a":1}})",
-          R"({"width":5,"nothing":null})", R"({"width":5,"mixed":[1,"a"]})",
-          R"({"width":5,"nested":[[1]]})", R"({width:5})", R"({"width":05})", "{\"width\":5,\"a",
-          "{\"width\":5,\"a\":\"\xff\"}", R"({"width":1e999})",
-          R"({"width":123456789012345678901234567890})"}) {
+    for (const char* text : {"",
+                             " ",
+                             "{",
+                             "}",
+                             "[]",
+                             "3",
+                             "null",
+                             R"("width")",
+                             R"({"width":})",
+                             R"({"width":3,})",
+                             R"({"width":3} x)",
+                             R"({"width":3}{"width":5})",
+                             R"({"width":5,"deep":{"a":1}})",
+                             R"({"width":5,"nothing":null})",
+                             R"({"width":5,"mixed":[1,"a"]})",
+                             R"({"width":5,"nested":[[1]]})",
+                             R"({width:5})",
+                             R"({"width":05})",
+                             "{\"width\":5,\"a",
+                             "{\"width\":5,\"a\":\"\xff\"}",
+                             R"({"width":1e999})",
+                             R"({"width":123456789012345678901234567890})"}) {
         const Config config = convolution();
         EXPECT_STATUS(SEQMIX_ERR_BAD_FORMAT, set_json(config, text)) << text;
         EXPECT_STRNE(seqmix_last_error(), "");
         EXPECT_EQ(attributes("causal_conv1d_op", config).at("width"), 4) << text;
     }
     const std::string deep(100000, '[');
-    EXPECT_STATUS(SEQMIX_ERR_BAD_FORMAT,
-                  set_json(Config(), ("{\"a\":" + deep).c_str()));
+    EXPECT_STATUS(SEQMIX_ERR_BAD_FORMAT, set_json(Config(), ("{\"a\":" + deep).c_str()));
 }
 
 TEST_F(ConfigTest, NullArguments) {
@@ -220,10 +234,10 @@ TEST_F(ConfigTest, ValueOutOfRangeMissingOrInconsistent) {
     fails("mamba", Config(), "'d_model'");
     fails("mamba", SmallMamba::config().set("inner_norm", "sometimes"), "'inner_norm'");
     fails("mamba", SmallMamba::config().set("inner_norm_eps", -1.0), "'inner_norm_eps'");
-    fails("selective_scan_op",
-          Config().set("d_inner", 6).set("d_state", 4).set("groups", 4), "groups");
-    fails("selective_scan_op",
-          Config().set("d_inner", 6).set("d_state", 4).set("groups", 0), "'groups'");
+    fails("selective_scan_op", Config().set("d_inner", 6).set("d_state", 4).set("groups", 4),
+          "groups");
+    fails("selective_scan_op", Config().set("d_inner", 6).set("d_state", 4).set("groups", 0),
+          "'groups'");
 }
 
 TEST_F(ConfigTest, HugeSizesAreRefused) {

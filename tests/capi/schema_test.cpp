@@ -87,9 +87,9 @@ TEST(Schema, EveryTypeDescribesItself) {
             EXPECT_FALSE(t.at("doc").get<std::string>().empty());
             // The number that seqmix_type_slot gives.
             int32_t slot = -1;
-            EXPECT_STATUS(SEQMIX_OK,
-                          seqmix_type_slot(type.c_str(),
-                                           t.at("name").get<std::string>().c_str(), &slot));
+            EXPECT_STATUS(
+                SEQMIX_OK,
+                seqmix_type_slot(type.c_str(), t.at("name").get<std::string>().c_str(), &slot));
             EXPECT_EQ(slot, t.at("slot").get<int32_t>());
         }
     }
@@ -104,8 +104,10 @@ TEST(Schema, JsonIsStatic) {
 
 TEST(Schema, ControlsHaveOneNumberInEveryType) {
     const std::map<std::string, int32_t> controls = {
-        {"cu_seqlens", SEQMIX_SLOT_CU_SEQLENS}, {"lengths", SEQMIX_SLOT_LENGTHS},
-        {"rows", SEQMIX_SLOT_ROWS},             {"seq_idx", SEQMIX_SLOT_SEQ_IDX},
+        {"cu_seqlens", SEQMIX_SLOT_CU_SEQLENS},
+        {"lengths", SEQMIX_SLOT_LENGTHS},
+        {"rows", SEQMIX_SLOT_ROWS},
+        {"seq_idx", SEQMIX_SLOT_SEQ_IDX},
     };
     for (const char* type : {"causal_conv1d_op", "selective_scan_op", "mamba", "stack"}) {
         for (const auto& [name, number] : controls) {
@@ -132,7 +134,8 @@ TEST(Schema, SlotNumbersAreStable) {
         }
         // New slots are written down when they come.
         size_t count = 0;
-        for (const json& t : schema(type).at("tensors")) {
+        const json described = schema(type);
+        for (const json& t : described.at("tensors")) {
             count += t.at("slot").get<int32_t>() < SEQMIX_SLOT_CU_SEQLENS ? 1 : 0;
         }
         EXPECT_EQ(count, slots.size()) << type;
@@ -184,7 +187,7 @@ TEST(LayerSlots, AreTheSchemasWithSizes) {
     EXPECT_EQ(shapes.at("x"), (Shape{B, T, d}));
     EXPECT_EQ(shapes.at("y"), (Shape{B, T, d}));
     EXPECT_EQ(shapes.at("in_proj.weight"), (Shape{2 * e, d}));
-    EXPECT_EQ(shapes.at("conv1d.weight"), (Shape{e, k}));
+    EXPECT_EQ(shapes.at("conv1d.weight"), (Shape{e, 1, k}));  // or (E,K)
     EXPECT_EQ(shapes.at("conv1d.bias"), (Shape{e}));
     EXPECT_EQ(shapes.at("x_proj.weight"), (Shape{r + 2 * n, e}));
     EXPECT_EQ(shapes.at("dt_proj.weight"), (Shape{e, r}));
@@ -211,8 +214,7 @@ TEST(LayerSlots, Refusals) {
     EXPECT_STATUS(SEQMIX_ERR_INVALID_ARGUMENT,
                   seqmix_layer_slot_info(mamba.layer.get(), SIZE_MAX, &info));
     EXPECT_STATUS(SEQMIX_ERR_NULL_ARGUMENT, seqmix_layer_slot_info(nullptr, 0, &info));
-    EXPECT_STATUS(SEQMIX_ERR_NULL_ARGUMENT,
-                  seqmix_layer_slot_info(mamba.layer.get(), 0, nullptr));
+    EXPECT_STATUS(SEQMIX_ERR_NULL_ARGUMENT, seqmix_layer_slot_info(mamba.layer.get(), 0, nullptr));
     EXPECT_EQ(info.slot, -77);
     EXPECT_EQ(seqmix_layer_slot_count(nullptr), 0u);
 }

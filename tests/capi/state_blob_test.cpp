@@ -47,8 +47,7 @@ TEST_F(BlobTest, RoundTripIsExact) {
 TEST_F(BlobTest, TwoCallForm) {
     const State state = fed();
     size_t needed = 0;
-    EXPECT_STATUS(SEQMIX_ERR_BUFFER_TOO_SMALL,
-                  seqmix_state_save(state.get(), nullptr, 0, &needed));
+    EXPECT_STATUS(SEQMIX_ERR_BUFFER_TOO_SMALL, seqmix_state_save(state.get(), nullptr, 0, &needed));
     ASSERT_GT(needed, 0u);
     std::string buffer(needed + 8, '\x5a');
     size_t again = 0;

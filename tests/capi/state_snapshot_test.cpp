@@ -18,8 +18,7 @@ class SnapshotTest : public testing::Test {
 
     void feed(const State& state, int64_t tokens, uint64_t seed) {
         int64_t value = 0;
-        const int64_t batch =
-            seqmix_state_position(state.get(), 1, &value) == SEQMIX_OK ? 2 : 1;
+        const int64_t batch = seqmix_state_position(state.get(), 1, &value) == SEQMIX_OK ? 2 : 1;
         mamba_(state, mamba_.input(batch, tokens, seed));
     }
     std::string row(const State& state, int64_t batch, int64_t r) {

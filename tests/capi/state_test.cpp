@@ -239,8 +239,7 @@ TEST_F(StateTest, SetAndGetInAnyLayout) {
 TEST_F(StateTest, SetTensorsContinueLikeTheSource) {
     const State source = make_state(mamba_.layer, 2), state = make_state(mamba_.layer, 2);
     mamba_(source, mamba_.input(2, 6));
-    set_state(mamba_.layer, state, "conv_state",
-              get_state(mamba_.layer, source, "conv_state", 2));
+    set_state(mamba_.layer, state, "conv_state", get_state(mamba_.layer, source, "conv_state", 2));
     set_state(mamba_.layer, state, "ssm_state", get_state(mamba_.layer, source, "ssm_state", 2));
     EXPECT_EQ(position(state, 0), 0);  // positions stay
     const Tensor x = mamba_.input(2, 5, 8);
@@ -271,10 +270,8 @@ TEST_F(StateTest, GetAndSetRefusals) {
     both(SEQMIX_ERR_SHAPE, ssm_slot(), 0, good.permute({0, 2, 1}), "(2,4,16)");
     both(SEQMIX_ERR_SHAPE, ssm_slot(), 0, good.reshape({2, SmallMamba::kE * SmallMamba::kN}),
          "(2,64)");
-    EXPECT_STATUS(SEQMIX_ERR_NULL_ARGUMENT,
-                  seqmix_state_get(state.get(), ssm_slot(), 0, nullptr));
-    EXPECT_STATUS(SEQMIX_ERR_NULL_ARGUMENT,
-                  seqmix_state_set(state.get(), ssm_slot(), 0, nullptr));
+    EXPECT_STATUS(SEQMIX_ERR_NULL_ARGUMENT, seqmix_state_get(state.get(), ssm_slot(), 0, nullptr));
+    EXPECT_STATUS(SEQMIX_ERR_NULL_ARGUMENT, seqmix_state_set(state.get(), ssm_slot(), 0, nullptr));
     EXPECT_EQ(bits(state, 2), before);
 }
 
@@ -400,11 +397,11 @@ TEST_F(StackStateTest, ViewRefusals) {
     args.add("x", x).add("y", y);
     const State second = child(state, parts.block_child(1));
     EXPECT_STATUS(SEQMIX_ERR_STATE_MISMATCH,
-                  seqmix_layer_forward(parts.block(0).get(), second.get(), args.data(),
-                                       args.size(), nullptr));
-    EXPECT_STATUS(SEQMIX_ERR_STATE_MISMATCH,
-                  seqmix_layer_forward(parts.block(0).get(), state.get(), args.data(),
-                                       args.size(), nullptr));
+                  seqmix_layer_forward(parts.block(0).get(), second.get(), args.data(), args.size(),
+                                       nullptr));
+    EXPECT_STATUS(
+        SEQMIX_ERR_STATE_MISMATCH,
+        seqmix_layer_forward(parts.block(0).get(), state.get(), args.data(), args.size(), nullptr));
 }
 
 TEST_F(StackStateTest, ShippedModelsStateIsAsSmallAsItSays) {

@@ -441,6 +441,7 @@ class States(Case):
                 for command in (["run", "--load-state", file, "--prompt", "a", "--save-state", file],
                                 ["state", "show", file], ["state", "diff", state, file]):
                     self.refused(CANNOT_READ, *command, "--model", MODEL, says=name)
+                self.refused(CANNOT_READ, "state", "show", file, says=name)
                 with open(file, "rb") as kept:
                     self.assertEqual(kept.read(), torn)
 
@@ -480,6 +481,11 @@ class States(Case):
         self.assertEqual(shown["pending"], [GREEDY.encode()[9]])
         self.assertEqual(shown["blob"]["type"], "stack")
         self.assertEqual(shown["blob"]["rows"], 1)
+        leaves = [leaf for leaf in shown["blob"]["leaves"] if leaf["tensors"]]
+        self.assertEqual(len(leaves), 6)
+        self.assertEqual(leaves[0]["positions"], [len(PROMPT) + 9])
+        self.assertIn([256, 16], [tensor["shape"] for tensor in leaves[0]["tensors"]])
+        self.assertIn("(256,16)", self.ok("state", "show", state).stdout.decode())
         shown = self.json("state", "show", state, "--model", MODEL)
         self.assertEqual(shown["positions"], [len(PROMPT) + 9])
         self.assertEqual(len(shown["tensors"]), 12)
@@ -583,8 +589,12 @@ class Selftest(Case):
         self.assertTrue(result["stack_equals_children"])
         self.assertTrue(result["saved_equals_kept"])
         for layer in [*result["layers"], result["model"]]:
-            for mode in ("parallel", "chunks", "steps", "state"):
+            for mode in ("parallel", "chunks", "steps"):
                 self.assertLess(layer[mode]["rel"], 1e-4, layer)
+            if layer["role"] == "block":
+                self.assertLess(layer["state"]["rel"], 1e-4, layer)
+            else:
+                self.assertIsNone(layer["state"])
         self.assertGreater(result["worst"], 0)
 
     def test_text(self):

@@ -27,10 +27,11 @@ class Writer {
         const size_t begin = data_.size();
         data_.resize(begin + bytes);
         std::memcpy(data_.data() + begin, buffer.tensor()->data, bytes);
-        header_[name] = {
-            {"dtype", type == Type::f32 ? "F32" : type == Type::f16 ? "F16" : "BF16"},
-            {"shape", shape},
-            {"data_offsets", {begin, begin + bytes}}};
+        header_[name] = {{"dtype", type == Type::f32   ? "F32"
+                                   : type == Type::f16 ? "F16"
+                                                       : "BF16"},
+                         {"shape", shape},
+                         {"data_offsets", {begin, begin + bytes}}};
     }
 
     void write(const std::string& path) const {

@@ -38,8 +38,6 @@ std::vector<Check> equal_checks();   // the same work done otherwise gives the s
 std::vector<Check> state_checks();   // the state handle
 std::vector<Check> memory_checks();  // layouts, guard pages
 
-inline bool any_type(const MixerCases&, const Facts&) {
-    return true;
-}
+inline bool any_type(const MixerCases&, const Facts&) { return true; }
 
 }  // namespace seqmix::conformance

@@ -82,7 +82,8 @@ class MixerTest : public testing::Test {
                             replace_all(replace_all(setup.attributes, "$", std::to_string(size)),
                                         "@", std::to_string(4 * size));
                         setup.attributes = attributes.c_str();
-                        run({mixer_, setup, level_, facts}, {0, 0}, " size " + std::to_string(size));
+                        run({mixer_, setup, level_, facts}, {0, 0},
+                            " size " + std::to_string(size));
                     }
                 }
                 break;
@@ -206,10 +207,9 @@ TEST(registry, levels) {
             cpu_has = __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
         }
         if (level == "avx512") {
-            cpu_has = __builtin_cpu_supports("avx512f") != 0 &&
-                      __builtin_cpu_supports("avx512bw") != 0 &&
-                      __builtin_cpu_supports("avx512dq") != 0 &&
-                      __builtin_cpu_supports("avx512vl") != 0;
+            cpu_has =
+                __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
+                __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vl") != 0;
         }
 #endif
         seqmix_context_options options{};

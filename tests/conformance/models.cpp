@@ -105,7 +105,8 @@ Context::Context(const ContextOptions& options)
 
 std::vector<std::string> built_levels() {
     std::vector<std::string> result;
-    for (const json& name : json::parse(seqmix_build_info()).at("isa")) {
+    const json info = json::parse(seqmix_build_info());
+    for (const json& name : info.at("isa")) {
         result.push_back(name.get<std::string>());
     }
     if (std::find(result.begin(), result.end(), "reference") == result.end()) {
@@ -185,7 +186,8 @@ std::optional<int64_t> evaluate(const std::string& dimension, const Symbols& sym
         }
         int64_t factor = 0;
         bool number = false;
-        while (i < dimension.size() && std::isdigit(static_cast<unsigned char>(dimension[i])) != 0) {
+        while (i < dimension.size() &&
+               std::isdigit(static_cast<unsigned char>(dimension[i])) != 0) {
             factor = factor * 10 + (dimension[i++] - '0');
             number = true;
         }
@@ -267,9 +269,7 @@ std::vector<int64_t> Slot::shape(int64_t batch, int64_t tokens, int64_t rows) co
     return result;
 }
 
-bool Slot::is_integer() const {
-    return (dtypes & (SEQMIX_DTYPE_F32 | SEQMIX_DTYPE_F64)) == 0;
-}
+bool Slot::is_integer() const { return (dtypes & (SEQMIX_DTYPE_F32 | SEQMIX_DTYPE_F64)) == 0; }
 
 // ------------------------------------------------------------------ model
 
@@ -292,7 +292,8 @@ void Model::plan(const ModelOptions& options) {
     const std::unique_ptr<seqmix_config, void (*)(seqmix_config*)> owner(config,
                                                                          seqmix_config_destroy);
     check(seqmix_config_set_json(config, case_->attributes), "attributes");
-    reverse_ = json::parse(case_->attributes).value("reverse", false);
+    const json given = json::parse(case_->attributes);
+    reverse_ = given.value("reverse", given.value("mixer.reverse", false));  // a block's mixer
     if (options.reverse) {
         reverse_ = *options.reverse;
         check(seqmix_config_set_bool(config, "reverse", reverse_ ? 1 : 0), "reverse");
@@ -321,10 +322,9 @@ void Model::read_slots() {
         seqmix_slot_info info{};
         info.struct_size = sizeof info;
         check(seqmix_layer_slot_info(plan_.get(), i, &info), "slot_info");
-        const std::vector<std::string> dimensions = split(split(info.shape_text, '|').empty()
-                                                              ? std::string()
-                                                              : split(info.shape_text, '|')[0],
-                                                          ',');
+        const std::vector<std::string> dimensions = split(
+            split(info.shape_text, '|').empty() ? std::string() : split(info.shape_text, '|')[0],
+            ',');
         require(dimensions.size() == static_cast<size_t>(info.ndim),
                 std::string(info.name) + ": shape_text and ndim disagree");
         for (size_t j = 0; j < dimensions.size(); ++j) {
@@ -461,8 +461,7 @@ void Model::bind(const ModelOptions& options) {
         if ((slot->dtypes & bit_of(type)) == 0) {
             type = Type::f32;
         }
-        kept_.push_back(
-            std::make_unique<Buffer>(values, type, options.layout, options.placement));
+        kept_.push_back(std::make_unique<Buffer>(values, type, options.layout, options.placement));
         args.push_back({number, 0, options.bind_flags, 0, kept_.back()->tensor()});
     }
     seqmix_layer* layer = nullptr;
@@ -489,9 +488,9 @@ SlotValues Model::states_in(int64_t rows, uint64_t seed) const {
     SlotValues result;
     for (const Slot& slot : slots_) {
         if (slot.role == SEQMIX_ROLE_STATE_IN && !absent(slot.name)) {
-            result[slot.number] = random_values(slot.shape(rows, 0, rows),
-                                                range(slot.name, -1.0, 1.0), false,
-                                                hash(slot.name, seed + 100));
+            result[slot.number] =
+                random_values(slot.shape(rows, 0, rows), range(slot.name, -1.0, 1.0), false,
+                              hash(slot.name, seed + 100));
         }
     }
     return result;
@@ -574,9 +573,8 @@ SlotValues forward(const Model& model, seqmix_state* state, const SlotValues& in
             }
         }
         buffers.push_back(std::make_unique<Buffer>(slot.shape(batch, tokens, rows),
-                                                   pick(slot, options.real_out),
-                                                   options.out_layout, options.placement,
-                                                   options.canary));
+                                                   pick(slot, options.real_out), options.out_layout,
+                                                   options.placement, options.canary));
         args.push_back({slot.number, 0, 0, 0, buffers.back()->tensor()});
         outputs[slot.number] = buffers.back().get();
     }
@@ -607,8 +605,7 @@ SlotValues forward(const Model& model, seqmix_state* state, const SlotValues& in
 
 // ------------------------------------------------------------------ streams
 
-Stream::Stream(const Model& model, int64_t rows, int64_t snapshots)
-    : model_(&model), rows_(rows) {
+Stream::Stream(const Model& model, int64_t rows, int64_t snapshots) : model_(&model), rows_(rows) {
     if (model.facts().operation || !model.facts().stateful) {
         return;
     }

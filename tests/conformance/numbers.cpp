@@ -36,9 +36,8 @@ void compare_with_reference(const Env& env, const Model& model, const Model& ref
         require_close(model, stream.state(), exact.state(), tolerance, where + ", state");
         if (stream.has_handle()) {
             require(stream.positions() == exact.positions() &&
-                        stream.positions() ==
-                            std::vector<int64_t>(static_cast<size_t>(shape.batch),
-                                                 (call + 1) * shape.tokens),
+                        stream.positions() == std::vector<int64_t>(static_cast<size_t>(shape.batch),
+                                                                   (call + 1) * shape.tokens),
                     where + ": wrong positions");
             if (!env.facts.causal) {
                 break;  // takes one whole input
@@ -73,8 +72,7 @@ void run_optional_inputs(const Env& env, BatchTime) {
         // What a type refuses it must refuse everywhere (a stack without any input).
         seqmix_status status = SEQMIX_OK, exact_status = SEQMIX_OK;
         Stream stream(model, shape.batch), exact(reference, shape.batch);
-        const SlotValues got =
-            stream.run(given, shape.batch, shape.tokens, {.status = &status});
+        const SlotValues got = stream.run(given, shape.batch, shape.tokens, {.status = &status});
         const SlotValues want = exact.run(given, shape.batch, shape.tokens,
                                           {.real_out = Type::f64, .status = &exact_status});
         require(status == exact_status, "levels differ about an absent input");
@@ -104,9 +102,9 @@ void run_optional_inputs(const Env& env, BatchTime) {
             Stream stream(model, shape.batch);
             const SlotValues some = stream.run(inputs, shape.batch, shape.tokens, options);
             for (const auto& [number, values] : some) {
-                require_same(values, all.at(number),
-                             model.find(number)->name + (only ? " with only " : " without ") +
-                                 slot.name);
+                require_same(
+                    values, all.at(number),
+                    model.find(number)->name + (only ? " with only " : " without ") + slot.name);
             }
         }
     }
@@ -135,8 +133,7 @@ void compare_pieces(const Model& model, const SlotValues& inputs, BatchTime shap
                     const std::vector<int64_t>& cuts, const std::string& what) {
     Stream stream(model, shape.batch);
     stream.set_carry(model.states_in(shape.batch));
-    const SlotValues pieces =
-        run_in_pieces(stream, model, inputs, shape.batch, shape.tokens, cuts);
+    const SlotValues pieces = run_in_pieces(stream, model, inputs, shape.batch, shape.tokens, cuts);
     std::string where = what + ", cut at";
     for (size_t i = 0; i < cuts.size() && i < 8; ++i) {
         where += " " + std::to_string(cuts[i]);
@@ -269,10 +266,11 @@ void run_reverse(const Env& env, BatchTime shape) {
 void run_sizes(const Env& env, BatchTime) {
     const Model model = env.model();
     const Model reference = reference_model(env, model);
-    for (const BatchTime shape : {BatchTime{1, 1}, {2, 5}, {3, 1}, {1, 0}, {0, 3}, {0, 0}, {1, 17}}) {
-        compare_with_reference(env, model, reference, shape, model.tolerance(),
-                               "B=" + std::to_string(shape.batch) +
-                                   " T=" + std::to_string(shape.tokens) + ", ");
+    for (const BatchTime shape :
+         {BatchTime{1, 1}, {2, 5}, {3, 1}, {1, 0}, {0, 3}, {0, 0}, {1, 17}}) {
+        compare_with_reference(
+            env, model, reference, shape, model.tolerance(),
+            "B=" + std::to_string(shape.batch) + " T=" + std::to_string(shape.tokens) + ", ");
     }
     // Nothing to do leaves the state as it is.
     Stream stream(model, 2);
@@ -473,8 +471,8 @@ void run_kernel_name(const Env& env, BatchTime) {
     if (!own.empty() && want != "reference") {
         want.clear();
         for (const std::string& level : built_levels()) {
-            const bool has = std::any_of(own.begin(), own.end(),
-                                         [&](const char* l) { return level == l; });
+            const bool has =
+                std::any_of(own.begin(), own.end(), [&](const char* l) { return level == l; });
             want = has ? level : want;
             if (level == env.level) {
                 break;
@@ -521,15 +519,9 @@ void run_init(const Env& env, BatchTime) {
     require(!any || !random || differs, "another seed gives the same numbers");
 }
 
-bool has_time_output(const MixerCases&, const Facts& facts) {
-    return facts.causal;
-}
-bool is_reversible(const MixerCases&, const Facts& facts) {
-    return facts.reversible;
-}
-bool materializes(const MixerCases&, const Facts& facts) {
-    return facts.materialize;
-}
+bool has_time_output(const MixerCases&, const Facts& facts) { return facts.causal; }
+bool is_reversible(const MixerCases&, const Facts& facts) { return facts.reversible; }
+bool materializes(const MixerCases&, const Facts& facts) { return facts.materialize; }
 bool has_weights(const MixerCases& mixer, const Facts& facts) {
     return !facts.operation && !mixer.from_checkpoint;
 }

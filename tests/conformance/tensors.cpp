@@ -91,8 +91,8 @@ double f16_value(uint16_t bits) {
     const double sign = (bits & 0x8000u) != 0 ? -1.0 : 1.0;
     const int exponent = (bits >> 10) & 0x1f;
     const int mantissa = bits & 0x3ff;
-    return sign * (exponent == 0 ? std::ldexp(mantissa, -24)
-                                 : std::ldexp(1024 + mantissa, exponent - 25));
+    return sign *
+           (exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25));
 }
 
 void store_element(std::byte* to, Type type, double value) {
@@ -358,7 +358,8 @@ Memory::Memory(size_t bytes, Placement placement, size_t align) {
         munmap(base_, mapped_);
         throw std::bad_alloc();
     }
-    const size_t offset = placement == Placement::guard_before ? 0 : (inside - bytes) / align * align;
+    const size_t offset =
+        placement == Placement::guard_before ? 0 : (inside - bytes) / align * align;
     data_ = base_ + page + offset;
 }
 
@@ -459,7 +460,8 @@ void Buffer::for_each(Fn&& fn) const {
 }
 
 void Buffer::write(const Values& values) {
-    require(values.shape == shape_, "a buffer of " + text(shape_) + " takes no " + text(values.shape));
+    require(values.shape == shape_,
+            "a buffer of " + text(shape_) + " takes no " + text(values.shape));
     for_each([&](size_t i, std::byte* to) { store_element(to, type_, values.data[i]); });
 }
 

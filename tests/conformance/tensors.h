@@ -85,13 +85,13 @@ class Memory {
 };
 
 struct Layout {
-    int64_t pad = 0;             // elements between runs of the innermost axis
-    int64_t step = 1;            // stride of the innermost axis
+    int64_t pad = 0;               // elements between runs of the innermost axis
+    int64_t step = 1;              // stride of the innermost axis
     bool axis1_innermost = false;  // (B,T,D) kept as (B,D,T)
-    bool flip_axis1 = false;     // negative stride
+    bool flip_axis1 = false;       // negative stride
     bool flip_last = false;
-    bool repeat_axis0 = false;   // stride 0: every row is row 0
-    size_t misalign = 0;         // bytes added to an aligned address
+    bool repeat_axis0 = false;  // stride 0: every row is row 0
+    size_t misalign = 0;        // bytes added to an aligned address
     bool use_byte_offset = false;
 };
 

@@ -13,12 +13,18 @@ using namespace seqmix_test;
 
 const std::vector<std::string>& conv_cases() {
     static const std::vector<std::string> names = {
-        "mamba-op-conv-seqidx",        "mamba-op-conv-update",
-        "mamba-op-conv-update-multi",  "mamba-op-conv-update-ring",
-        "mamba-op-conv-w1",            "mamba-op-conv-w2-nobias",
-        "mamba-op-conv-w3-nosilu",     "mamba-op-conv-w4",
-        "mamba-op-conv-w4-init",       "mamba-op-conv-w4-short",
-        "mamba-op-conv-w4-short-init", "mamba-op-conv-w7-init",
+        "mamba-op-conv-seqidx",
+        "mamba-op-conv-update",
+        "mamba-op-conv-update-multi",
+        "mamba-op-conv-update-ring",
+        "mamba-op-conv-w1",
+        "mamba-op-conv-w2-nobias",
+        "mamba-op-conv-w3-nosilu",
+        "mamba-op-conv-w4",
+        "mamba-op-conv-w4-init",
+        "mamba-op-conv-w4-short",
+        "mamba-op-conv-w4-short-init",
+        "mamba-op-conv-w7-init",
     };
     return names;
 }
@@ -30,8 +36,8 @@ class CausalConv1dOp : public testing::TestWithParam<std::string> {
   protected:
     void SetUp() override {
         SEQMIX_NEED_SHARED("golden/" + GetParam() + ".safetensors");
-        file_ = std::make_unique<SafetensorsFile>(
-            shared_path("golden/" + GetParam() + ".safetensors"));
+        file_ =
+            std::make_unique<SafetensorsFile>(shared_path("golden/" + GetParam() + ".safetensors"));
     }
 
     // Plans the operation for the file's sizes, and gives it the weights.

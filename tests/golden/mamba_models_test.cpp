@@ -64,8 +64,8 @@ class MambaModel : public testing::TestWithParam<std::string> {
                 continue;
             }
             const Tensor ssm = get_state(block, view, "mixer.ssm_state", batch_, DType::f64);
-            EXPECT_TRUE(close_to(ssm.values(), expected(prefix + "ssm_" + suffix),
-                                 state_tolerance()));
+            EXPECT_TRUE(
+                close_to(ssm.values(), expected(prefix + "ssm_" + suffix), state_tolerance()));
             const Tensor all = load_tensor(*file_, prefix + "conv_" + suffix, DType::f64);
             const Tensor last = all.slice(2, 1, all.size(2) - 1).permute({0, 2, 1});
             const Tensor conv = get_state(block, view, "mixer.conv_state", batch_, DType::f64);
@@ -96,8 +96,7 @@ TEST_P(MambaModel, PrefillAndSteps) {
         const Tensor target = load_tensor(*file_, "step_logits", DType::f64);
         for (int64_t s = 0; s < steps.size(1); ++s) {
             SCOPED_TRACE("step " + std::to_string(s));
-            const Tensor last =
-                run(model_, state, steps.slice(1, s, 1), "logits_last", dtype_);
+            const Tensor last = run(model_, state, steps.slice(1, s, 1), "logits_last", dtype_);
             EXPECT_TRUE(close_to(last.values(), target.slice(1, s, 1).values(), tolerance()));
             EXPECT_EQ(position(state, 0), tokens_ + s + 1);
         }
@@ -118,8 +117,8 @@ TEST_P(MambaModel, HiddenStatesChildByChild) {
         for (size_t i = 0; i < parts_->blocks(); ++i) {
             const std::string name = "hidden." + std::to_string(i);
             if (file_->has(name)) {
-                EXPECT_TRUE(close_to(after[parts_->block_child(i)].values(), expected(name),
-                                     tolerance()))
+                EXPECT_TRUE(
+                    close_to(after[parts_->block_child(i)].values(), expected(name), tolerance()))
                     << name;
             } else {
                 EXPECT_EQ(GetParam(), "mamba-hf-d-sharded");
@@ -157,8 +156,8 @@ TEST_P(MambaModel, WholePassInOneAndInChunks) {
                 const int64_t n = std::min(chunk, tokens_ + 3 - t);
                 joined.slice(1, t, n).assign(logits(state, all.slice(1, t, n)).values());
             }
-            EXPECT_TRUE(close_to(joined.slice(1, tokens_, 3).values(), expected(name),
-                                 tolerance()));
+            EXPECT_TRUE(
+                close_to(joined.slice(1, tokens_, 3).values(), expected(name), tolerance()));
             EXPECT_TRUE(
                 close_to(joined.slice(1, 0, tokens_).values(), expected("logits"), tolerance()));
         }
@@ -259,10 +258,10 @@ TEST_P(MaskedRows, AloneIsTransformersWhereItAgrees) {
                 const State view = child(row.state, parts_->block_child(i));
                 const std::string suffix = "state." + std::to_string(i);
                 if (agrees(at, "ssm_state")) {
-                    EXPECT_TRUE(close_to(
-                        get_state(parts_->block(i), view, "mixer.ssm_state", 1, DType::f64)
-                            .values(),
-                        state_of_row("ssm_" + suffix).values(), state_tolerance()));
+                    EXPECT_TRUE(
+                        close_to(get_state(parts_->block(i), view, "mixer.ssm_state", 1, DType::f64)
+                                     .values(),
+                                 state_of_row("ssm_" + suffix).values(), state_tolerance()));
                     ++compared;
                 }
                 if (agrees(at, "conv_state")) {
@@ -353,8 +352,8 @@ TEST_P(MaskedRows, PaddedAndPackedRowsAreTheRowAlone) {
             forward(model_, state, args);
             for (size_t r = 0; r < rows.size(); ++r) {
                 const Tensor row = out.slice(0, static_cast<int64_t>(r), 1);
-                EXPECT_TRUE(same_bits(row.slice(1, rows[r].first, rows[r].ids.size(1)),
-                                      rows[r].logits));
+                EXPECT_TRUE(
+                    same_bits(row.slice(1, rows[r].first, rows[r].ids.size(1)), rows[r].logits));
                 for (int64_t t = 0; t < width; ++t) {
                     if (mask.at({static_cast<int64_t>(r), t}) == 0) {
                         EXPECT_EQ(row.slice(1, t, 1).values(),
@@ -368,8 +367,7 @@ TEST_P(MaskedRows, PaddedAndPackedRowsAreTheRowAlone) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, MaskedRows,
-                         testing::Values("mamba-hf-a-base", "mamba-hf-c-odd"),
+INSTANTIATE_TEST_SUITE_P(Golden, MaskedRows, testing::Values("mamba-hf-a-base", "mamba-hf-c-odd"),
                          [](const auto& info) { return test_name(info.param); });
 
 TEST(MaskedRowsCases, AreAllWithMasks) {

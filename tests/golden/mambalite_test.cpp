@@ -132,8 +132,7 @@ TEST_F(Mambalite, InsideTheBlock) {
         {
             Args args(conv);
             args.add("x", Tensor(dtype, {1, 1, kE}, newest.values()));
-            args.add("weight",
-                     Tensor(dtype, {kE, 4}, weights_->doubles("mamba.conv1d.weight")));
+            args.add("weight", Tensor(dtype, {kE, 4}, weights_->doubles("mamba.conv1d.weight")));
             args.add("bias", Tensor(dtype, {kE}, weights_->doubles("mamba.conv1d.bias")));
             args.add("y", activated);
             forward(conv, args);
@@ -143,9 +142,9 @@ TEST_F(Mambalite, InsideTheBlock) {
         // With A = 0 and u = B = C = 1 the first output of a scan is its step.
         Values low = times(activated.values(), "mamba.x_proj.weight");
         low.resize(kRank);
-        const Layer scan = make_op(
-            context_, "selective_scan_op",
-            Config().set("d_inner", kE).set("d_state", 1).set("delta_softplus", true));
+        const Layer scan =
+            make_op(context_, "selective_scan_op",
+                    Config().set("d_inner", kE).set("d_state", 1).set("delta_softplus", true));
         const Tensor step(dtype, {1, 1, kE});
         {
             Args args(scan);

@@ -89,9 +89,9 @@ TEST_P(OnnxCausalConvWithState, EveryLevel) {
         SCOPED_TRACE(level);
         const DType dtype = real_dtype(level);
         const Context context = make_context(level.c_str());
-        const Layer layer = make_op(
-            context, "causal_conv1d_op",
-            Config().set("d_model", channels).set("width", width).set("silu", silu));
+        const Layer layer =
+            make_op(context, "causal_conv1d_op",
+                    Config().set("d_model", channels).set("width", width).set("silu", silu));
         const Tensor out = Tensor::filled(dtype, y.shape, -777);
         const Tensor state = Tensor::filled(dtype, present.shape, -777);
         Args args(layer);

@@ -15,11 +15,11 @@ using namespace seqmix_test;
 
 const std::vector<std::string>& scan_cases() {
     static const std::vector<std::string> names = {
-        "mamba-op-scan-bf16",    "mamba-op-scan-const-b",      "mamba-op-scan-const-bc",
-        "mamba-op-scan-const-c", "mamba-op-scan-d",            "mamba-op-scan-d-z",
-        "mamba-op-scan-full",    "mamba-op-scan-groups2",      "mamba-op-scan-groups4-b-only",
-        "mamba-op-scan-initial", "mamba-op-scan-l1-n1",        "mamba-op-scan-l257-n24",
-        "mamba-op-scan-l7-n4",   "mamba-op-scan-near0",        "mamba-op-scan-plain",
+        "mamba-op-scan-bf16",      "mamba-op-scan-const-b",   "mamba-op-scan-const-bc",
+        "mamba-op-scan-const-c",   "mamba-op-scan-d",         "mamba-op-scan-d-z",
+        "mamba-op-scan-full",      "mamba-op-scan-groups2",   "mamba-op-scan-groups4-b-only",
+        "mamba-op-scan-initial",   "mamba-op-scan-l1-n1",     "mamba-op-scan-l257-n24",
+        "mamba-op-scan-l7-n4",     "mamba-op-scan-near0",     "mamba-op-scan-plain",
         "mamba-op-scan-threshold", "mamba-op-scan-underflow",
     };
     return names;
@@ -38,8 +38,8 @@ class SelectiveScanOp : public testing::TestWithParam<std::string> {
   protected:
     void SetUp() override {
         SEQMIX_NEED_SHARED("golden/" + GetParam() + ".safetensors");
-        file_ = std::make_unique<SafetensorsFile>(
-            shared_path("golden/" + GetParam() + ".safetensors"));
+        file_ =
+            std::make_unique<SafetensorsFile>(shared_path("golden/" + GetParam() + ".safetensors"));
     }
 
     Tensor in(const std::string& name) { return load_tensor(*file_, "in." + name, dtype_); }
@@ -61,8 +61,8 @@ class SelectiveScanOp : public testing::TestWithParam<std::string> {
     Tensor projection(const std::string& name) {
         const Tensor tensor = in(name);
         switch (tensor.shape().size()) {
-            case 2: return tensor;                       // (D,N)
-            case 3: return tensor.permute({0, 2, 1});    // (B,N,L) -> (B,T,N)
+            case 2: return tensor;                         // (D,N)
+            case 3: return tensor.permute({0, 2, 1});      // (B,N,L) -> (B,T,N)
             default: return tensor.permute({0, 3, 1, 2});  // (B,G,N,L) -> (B,T,G,N)
         }
     }
@@ -98,8 +98,8 @@ class SelectiveScanOp : public testing::TestWithParam<std::string> {
         args.add("y", y.permute({0, 2, 1})).add("state_out", state);
         forward(layer, args);
         EXPECT_TRUE(close_to(y.values(), file_->doubles("out.y"), tolerance(*file_, level)));
-        EXPECT_TRUE(close_to(state.values(), file_->doubles("out.last_state"),
-                             tolerance(*file_, level)));
+        EXPECT_TRUE(
+            close_to(state.values(), file_->doubles("out.last_state"), tolerance(*file_, level)));
     }
 
     // One token. Heads (B,H,P) are flattened to channels; B and C are then (B,G,N).
@@ -110,9 +110,7 @@ class SelectiveScanOp : public testing::TestWithParam<std::string> {
         const int64_t groups = heads ? b.at(1) : 1;
         const Layer layer =
             open(level, channels, states, groups, file_->metadata("dt_softplus") == "true");
-        const auto token = [&](const char* name) {
-            return in(name).reshape({batch, 1, channels});
-        };
+        const auto token = [&](const char* name) { return in(name).reshape({batch, 1, channels}); };
         const Shape projection = heads ? Shape{batch, 1, groups, states} : Shape{batch, 1, states};
         const Tensor y = Tensor::filled(dtype_, {batch, 1, channels}, -777);
         const Tensor before = in("state").reshape({batch, channels, states});
@@ -168,8 +166,8 @@ TEST(SelectiveScanOpExceptions, ComplexAIsRefused) {
     SEQMIX_NEED_SHARED(std::string("golden/") + kComplexCase + ".safetensors");
     const SafetensorsFile file(shared_path(std::string("golden/") + kComplexCase + ".safetensors"));
     const Context context = make_context();
-    const Layer layer = make_op(context, "selective_scan_op",
-                                Config().set("d_inner", 4).set("d_state", 4));
+    const Layer layer =
+        make_op(context, "selective_scan_op", Config().set("d_inner", 4).set("d_state", 4));
     const Tensor u = load_tensor(file, "in.u", DType::f32).permute({0, 2, 1});
     const Tensor b = load_tensor(file, "in.B", DType::f32).slice(2, 0, 33).permute({0, 2, 1});
     const Tensor y(DType::f32, u.shape());

@@ -120,15 +120,14 @@ TEST_F(ShippedModel, PromptLogitsHiddenAndStates) {
             SCOPED_TRACE("block " + std::to_string(i));
             const State view = child(state, parts.block_child(i));
             const std::string suffix = "state." + std::to_string(i);
-            EXPECT_TRUE(close_to(
-                get_state(parts.block(i), view, "mixer.ssm_state", 1, DType::f64).values(),
-                file_->doubles("ssm_" + suffix), state_tolerance));
+            EXPECT_TRUE(
+                close_to(get_state(parts.block(i), view, "mixer.ssm_state", 1, DType::f64).values(),
+                         file_->doubles("ssm_" + suffix), state_tolerance));
             // (E,K-1) in the file, (1,K-1,E) in the library.
-            const Tensor conv =
-                get_state(parts.block(i), view, "mixer.conv_state", 1, DType::f64);
+            const Tensor conv = get_state(parts.block(i), view, "mixer.conv_state", 1, DType::f64);
             ASSERT_EQ(conv.shape(), (Shape{1, 3, 256}));
-            EXPECT_TRUE(close_to(conv.permute({0, 2, 1}).values(),
-                                 file_->doubles("conv_" + suffix), state_tolerance));
+            EXPECT_TRUE(close_to(conv.permute({0, 2, 1}).values(), file_->doubles("conv_" + suffix),
+                                 state_tolerance));
         }
     }
 }

@@ -326,6 +326,10 @@ seqmix_tensor Tensor::c_without_strides() const {
 
 Config::Config() { check(seqmix_config_create(handle_.out()), "seqmix_config_create"); }
 
+Config::Config(const Config& other) {
+    check(seqmix_config_clone(other.get(), handle_.out()), "seqmix_config_clone");
+}
+
 Config& Config::set(const char* key, int64_t value) {
     check(seqmix_config_set_i64(get(), key, value), key);
     return *this;
@@ -431,9 +435,7 @@ std::vector<std::string> levels() {
 
 bool is_reference(const std::string& level) { return level == "reference"; }
 
-DType real_dtype(const std::string& level) {
-    return is_reference(level) ? DType::f64 : DType::f32;
-}
+DType real_dtype(const std::string& level) { return is_reference(level) ? DType::f64 : DType::f32; }
 
 Layer plan(const Context& context, const char* type, const Config& config) {
     Layer layer;
@@ -669,6 +671,15 @@ testing::AssertionResult close_to(const Values& actual, const Values& expected, 
     }
     return result << "; worst at element " << worst << " of " << actual.size() << ": "
                   << actual[worst] << ", expected " << expected[worst];
+}
+
+testing::AssertionResult status_is(seqmix_status actual, seqmix_status expected) {
+    if (actual == expected) {
+        return testing::AssertionSuccess();
+    }
+    auto result = testing::AssertionFailure();
+    result << "got " << seqmix_status_name(actual) << ", expected " << seqmix_status_name(expected);
+    return actual == SEQMIX_OK ? result : result << "; " << seqmix_last_error();
 }
 
 testing::AssertionResult same_bits(const Tensor& actual, const Tensor& expected) {

@@ -23,7 +23,8 @@ inline double reference_f32_error(const SafetensorsFile& file) {
     const std::string text = file.metadata("reference_f32_error");
     double worst = 0;
     if (!text.empty()) {
-        for (const auto& [name, figures] : nlohmann::json::parse(text).items()) {
+        const nlohmann::json json = nlohmann::json::parse(text);
+        for (const auto& [name, figures] : json.items()) {
             const double error = figures.at("max_abs_f32_minus_f64").get<double>();
             const double scale = figures.at("max_abs").get<double>();
             worst = std::max(worst, scale > 0 ? error / scale : 0.0);

@@ -40,14 +40,14 @@ inline bool data_required() {
 }  // namespace seqmix_test
 
 // In a test body, or SetUp: leaves the test unless shared_path(relative) is there.
-#define SEQMIX_NEED_SHARED(relative)                                                            \
-    do {                                                                                        \
-        if (!::seqmix_test::shared_exists(relative)) {                                          \
-            if (::seqmix_test::data_required()) {                                               \
-                FAIL() << "missing " << ::seqmix_test::shared_path(relative)                    \
-                       << " (SEQMIX_REQUIRE_DATA is set)";                                      \
-            }                                                                                   \
-            GTEST_SKIP() << "needs " << ::seqmix_test::shared_path(relative)                    \
-                         << "; SEQMIX_SHARED names the folder";                                 \
-        }                                                                                       \
+#define SEQMIX_NEED_SHARED(relative)                                         \
+    do {                                                                     \
+        if (!::seqmix_test::shared_exists(relative)) {                       \
+            if (::seqmix_test::data_required()) {                            \
+                FAIL() << "missing " << ::seqmix_test::shared_path(relative) \
+                       << " (SEQMIX_REQUIRE_DATA is set)";                   \
+            }                                                                \
+            GTEST_SKIP() << "needs " << ::seqmix_test::shared_path(relative) \
+                         << "; SEQMIX_SHARED names the folder";              \
+        }                                                                    \
     } while (false)

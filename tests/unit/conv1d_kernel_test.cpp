@@ -6,10 +6,10 @@
 #include <random>
 #include <vector>
 
+#include "../support/simd_probe/guarded.h"
+#include "../support/simd_probe/levels.h"
 #include "primitives/conv1d/conv1d.h"
 #include "primitives/conv1d/reference.h"
-#include "support/simd_probe/guarded.h"
-#include "support/simd_probe/levels.h"
 
 namespace seqmix {
 namespace {
@@ -66,18 +66,9 @@ void check(const Level& level, const Shape& s, const std::vector<int64_t>& piece
     const int64_t origin = s.reversed && s.T > 0 ? (s.T - 1) * s.D : 0;
     int64_t done = 0;
     for (const int64_t piece : pieces) {
-        const Conv1dArgs args = {piece,
-                                 s.D,
-                                 s.K,
-                                 x.data() + origin + done * step,
-                                 step,
-                                 weight.data(),
-                                 s.D,
-                                 s.bias ? bias.data() : nullptr,
-                                 s.silu,
-                                 window.data(),
-                                 s.D,
-                                 y.data() + origin + done * step,
+        const Conv1dArgs args = {piece,  s.D,           s.K, x.data() + origin + done * step,
+                                 step,   weight.data(), s.D, s.bias ? bias.data() : nullptr,
+                                 s.silu, window.data(), s.D, y.data() + origin + done * step,
                                  step};
         level.kernels->conv(args);
         done += piece;
@@ -106,8 +97,8 @@ TEST(Conv1dKernel, MatchesReferenceAtAllShapes) {
             for (const int64_t D : {int64_t{1}, int64_t{3}, w - 1, w, w + 1, int64_t{33}}) {
                 for (const int64_t K : {1, 2, 3, 4, 5, 8, 9, 31}) {
                     const unsigned options = seed % 8;
-                    check(level, {T, D, K, (options & 1) != 0, (options & 2) != 0,
-                                  (options & 4) != 0},
+                    check(level,
+                          {T, D, K, (options & 1) != 0, (options & 2) != 0, (options & 4) != 0},
                           {T}, seed);
                     ++seed;
                 }

@@ -8,10 +8,10 @@
 #include <random>
 #include <vector>
 
+#include "../support/simd_probe/guarded.h"
+#include "../support/simd_probe/levels.h"
 #include "primitives/selective_scan/reference.h"
 #include "primitives/selective_scan/selective_scan.h"
-#include "support/simd_probe/guarded.h"
-#include "support/simd_probe/levels.h"
 
 namespace seqmix {
 namespace {
@@ -63,7 +63,7 @@ struct Ranges {
 
 // One problem with its truth. Arrays that the kernel sees end at inaccessible pages.
 class Problem {
-   public:
+  public:
     Problem(int64_t T, int64_t D, int64_t N, const Options& o, unsigned seed,
             const Ranges& ranges = {})
         : T_(T), D_(D), N_(N), o_(o), random_(seed) {
@@ -150,7 +150,7 @@ class Problem {
         return std::max(relative(y, ry_), relative(by_channel(*h_), rh_));
     }
 
-   private:
+  private:
     std::unique_ptr<Guarded<float>> make(int64_t n, Range range) {
         auto a = std::make_unique<Guarded<float>>(count(n));
         std::uniform_real_distribution<float> uniform(range.low, range.high);
@@ -206,9 +206,8 @@ TEST(SelectiveScanKernel, MatchesReferenceAtAllShapes) {
                     Problem p(T, D, N, options_of(seed * 353 % 512), seed);
                     p.solve();
                     p.run_whole(level);
-                    ASSERT_LE(p.error(), 1e-5)
-                        << level.name << " T=" << T << " D=" << D << " N=" << N << " options "
-                        << seed * 353 % 512;
+                    ASSERT_LE(p.error(), 1e-5) << level.name << " T=" << T << " D=" << D
+                                               << " N=" << N << " options " << seed * 353 % 512;
                     ++seed;
                 }
             }
@@ -255,7 +254,8 @@ TEST(SelectiveScanKernel, AnyCutGivesTheSameBits) {
             std::mt19937 random(trial);
             for (int64_t t = 0; t < T;) {
                 const int64_t limit = trial % 3 == 0 ? 1 : 30;
-                const int64_t n = std::min(T - t, static_cast<int64_t>(random() % 31) % (limit + 1));
+                const int64_t n =
+                    std::min(T - t, static_cast<int64_t>(random() % 31) % (limit + 1));
                 cut.run(level, t, n, 0, D);
                 t += n;
             }
@@ -336,7 +336,8 @@ TEST(SelectiveScanKernel, NanStaysInItsChannel) {
         p.run_whole(level);
         for (int64_t t = 0; t < 12; ++t) {
             for (int64_t d = 0; d < 20; ++d) {
-                EXPECT_EQ(std::isnan(p.output()[count(t * 20 + d)]), d == 7 && t >= 5) << level.name;
+                EXPECT_EQ(std::isnan(p.output()[count(t * 20 + d)]), d == 7 && t >= 5)
+                    << level.name;
             }
         }
     }
@@ -361,8 +362,30 @@ TEST(SelectiveScanKernel, WorkedNumbers) {
         for (const bool gate : {false, true}) {
             Worked w;
             float y[4];
-            level.kernels->scan({4, 1, 2, w.u, 1, w.delta, 1, &w.bias, w.A, 1, w.B, 2, w.C, 2, true,
-                                 true, true, &w.skip, gate ? w.z : nullptr, 1, w.h, 1, y, 1});
+            level.kernels->scan({4,
+                                 1,
+                                 2,
+                                 w.u,
+                                 1,
+                                 w.delta,
+                                 1,
+                                 &w.bias,
+                                 w.A,
+                                 1,
+                                 w.B,
+                                 2,
+                                 w.C,
+                                 2,
+                                 true,
+                                 true,
+                                 true,
+                                 &w.skip,
+                                 gate ? w.z : nullptr,
+                                 1,
+                                 w.h,
+                                 1,
+                                 y,
+                                 1});
             for (int t = 0; t < 4; ++t) {
                 EXPECT_NEAR(y[t], gate ? kWorkedGated[t] : kWorkedY[t], 1e-6f) << level.name;
             }
@@ -385,9 +408,9 @@ TEST(SelectiveScanReference, WorkedNumbersAndMatrix) {
                               C = wide(w.C, 8), A = wide(w.A, 2);
     const double skip = 0.25, bias = -1.0;
     double h[2] = {0, 0}, y[4];
-    const reference::SelectiveScanRef p = {4,    1,    2,    1,     u.data(), delta.data(),
-                                           &bias, A.data(), B.data(), C.data(), true, true,
-                                           true, &skip, nullptr, h, y};
+    const reference::SelectiveScanRef p = {
+        4,        1,    2,    1,    u.data(), delta.data(), &bias, A.data(), B.data(),
+        C.data(), true, true, true, &skip,    nullptr,      h,     y};
     reference::selective_scan(p);
     for (int t = 0; t < 4; ++t) EXPECT_NEAR(y[t], static_cast<double>(kWorkedY[t]), 6e-8);
     double M[16], v[4];

@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "support/simd_probe/guarded.h"
-#include "support/simd_probe/levels.h"
-#include "support/simd_probe/kernel.h"
+#include "../support/simd_probe/guarded.h"
+#include "../support/simd_probe/kernel.h"
+#include "../support/simd_probe/levels.h"
 
 namespace seqmix {
 namespace {
@@ -140,7 +140,8 @@ TEST(Simd, F16WidensExactly) {
             float value = exponent == 31  ? kInf
                           : exponent == 0 ? std::ldexp(float(mantissa), -24)
                                           : std::ldexp(float(1024 + mantissa), exponent - 25);
-            ASSERT_EQ(bits_of(out[i]), bits_of(negative ? -value : value)) << level.name << " " << i;
+            ASSERT_EQ(bits_of(out[i]), bits_of(negative ? -value : value))
+                << level.name << " " << i;
         }
     }
 }
@@ -272,9 +273,7 @@ Worst sweep(SimdProbeKernels::Map map, double (*exact)(double), uint32_t stride,
     return worst;
 }
 
-double exact_softplus(double x) {
-    return x > 40 ? x : std::log1p(std::exp(x));
-}
+double exact_softplus(double x) { return x > 40 ? x : std::log1p(std::exp(x)); }
 double exact_sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 double exact_silu(double x) { return x / (1.0 + std::exp(-x)); }
 double exact_rsqrt(double x) { return 1.0 / std::sqrt(x); }
@@ -290,19 +289,23 @@ TEST(SimdMath, WorstErrorIsAsDocumented) {
     };
     const float least = 1.17549435e-38f;
     const Case cases[] = {
-        {"exp2_fast", &SimdProbeKernels::exp2_fast, [](double x) { return std::exp2(x); }, 2.5, -kInf, kInf},
+        {"exp2_fast", &SimdProbeKernels::exp2_fast, [](double x) { return std::exp2(x); }, 2.5,
+         -kInf, kInf},
         {"exp2", &SimdProbeKernels::exp2, [](double x) { return std::exp2(x); }, 1.5, -kInf, kInf},
         {"exp", &SimdProbeKernels::exp, [](double x) { return std::exp(x); }, 1.5, -kInf, kInf},
         {"log", &SimdProbeKernels::log, [](double x) { return std::log(x); }, 1.5, least, kInf},
-        {"log1p_unit", &SimdProbeKernels::log1p_unit, [](double x) { return std::log1p(x); }, 2.0, 0.0f, 1.0f},
+        {"log1p_unit", &SimdProbeKernels::log1p_unit, [](double x) { return std::log1p(x); }, 2.0,
+         0.0f, 1.0f},
         {"softplus", &SimdProbeKernels::softplus, exact_softplus, 2.5, -kInf, kInf},
         {"sigmoid", &SimdProbeKernels::sigmoid, exact_sigmoid, 3.0, -87.0f, kInf},
         {"silu", &SimdProbeKernels::silu, exact_silu, 3.0, -86.0f, kInf},
         {"tanh", &SimdProbeKernels::tanh, [](double x) { return std::tanh(x); }, 2.0, -kInf, kInf},
         {"rsqrt", &SimdProbeKernels::rsqrt, exact_rsqrt, 1.5, least, kInf},
-        {"sqrt", &SimdProbeKernels::sqrt, [](double x) { return std::sqrt(x); }, 0.5000001, least, kInf},
+        {"sqrt", &SimdProbeKernels::sqrt, [](double x) { return std::sqrt(x); }, 0.5000001, least,
+         kInf},
         {"reciprocal_fast", &SimdProbeKernels::reciprocal_fast, exact_reciprocal, 1.0, 1.0f, 8e37f},
-        {"round_nearest", &SimdProbeKernels::round_nearest, [](double x) { return std::nearbyint(x); }, 0.0, -kInf, kInf},
+        {"round_nearest", &SimdProbeKernels::round_nearest,
+         [](double x) { return std::nearbyint(x); }, 0.0, -kInf, kInf},
     };
     for (const Level& level : levels()) {
         for (const Case& c : cases) {
@@ -311,7 +314,8 @@ TEST(SimdMath, WorstErrorIsAsDocumented) {
             RecordProperty(std::string(level.name) + "_" + c.name + "_ulp",
                            std::to_string(worst.ulp));
             if (std::getenv("SEQMIX_TEST_VERBOSE") != nullptr) {
-                std::printf("%-8s %-16s %.3f ulp at %.9g\n", level.name, c.name, worst.ulp, worst.at);
+                std::printf("%-8s %-16s %.3f ulp at %.9g\n", level.name, c.name, worst.ulp,
+                            worst.at);
             }
         }
     }

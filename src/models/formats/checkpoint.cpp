@@ -4,7 +4,7 @@
 #include <cstring>
 #include <utility>
 
-#include "models/formats/nlohmann.h"
+#include "base/nlohmann.h"
 
 namespace seqmix {
 namespace {

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "models/formats/nlohmann.h"
+#include "base/nlohmann.h"
 
 namespace seqmix {
 namespace {
@@ -250,8 +250,8 @@ Status get_int(const Json& object, std::string_view source, const char* key,
     }
     if (value->is_number_float()) {
         const double number = value->get<double>();
-        // 2^63 as a double is the first value that does not fit.
-        if (std::trunc(number) == number && number >= -0x1p63 && number < 0x1p63) {
+        // Above 2^53 a double may stand for a number that was rounded.
+        if (std::trunc(number) == number && std::fabs(number) <= 0x1p53) {
             out = static_cast<int64_t>(number);
             return {};
         }

@@ -7,7 +7,7 @@
 
 #include "base/memory.h"
 #include "models/formats/json.h"
-#include "models/formats/nlohmann.h"
+#include "base/nlohmann.h"
 
 namespace seqmix {
 namespace {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <string_view>
 
-#include "models/formats/nlohmann.h"
+#include "base/nlohmann.h"
 #include "models/schemes/stack_spec.h"
 
 namespace seqmix {

@@ -1,7 +1,8 @@
 // The names of a checkpoint against the names of a scheme.
 //
-// A scheme lists the tensors it expects, each with a symbolic shape ("R+2N,E"). Sizes are solved from
-// the shapes in the file, so that a wrong config.json or a damaged header is found here and named.
+// A scheme lists the tensors it expects, each with a symbolic shape ("R+2N,E"). Sizes are solved
+// from the shapes in the file, so that a wrong config.json or a damaged header is found here and
+// named.
 #pragma once
 
 #include <array>
@@ -17,7 +18,7 @@
 
 namespace seqmix {
 
-// A checkpoint's names without the prefix that torch.compile or DataParallel put before all of them.
+// A checkpoint's names without the prefix that torch.compile or DataParallel put before them all.
 class TensorNames {
   public:
     struct Entry {
@@ -69,7 +70,7 @@ class NameTable {
     Status cross_check(char letter, const std::string& key, int64_t value) const;
     // The size's value and the tensor it came from, for messages: "d_model 32 (from tensor ...)".
     std::string origin(char letter) const;
-    // Every size known and in range, every tensor of the shape and an element type that weights have.
+    // Every size known and in range, every tensor of its shape and of a type that weights have.
     Status verify() const;
 
     const char* scheme() const { return scheme_; }

@@ -42,8 +42,8 @@ struct ChildSpec {
 struct StackSpec {
     std::string format;
     std::string scheme;
-    // vocab_size, d_model, d_input, n_classes (0 where there is none), tied (the head's weight is the
-    // embedding's).
+    // vocab_size, d_model, d_input, n_classes (0 where there is none), tied (the head's weight is
+    // the embedding's).
     Attributes attributes;
     std::vector<ChildSpec> children;      // in order of execution
     std::vector<std::string> missing;     // names that the scheme expects and the file lacks

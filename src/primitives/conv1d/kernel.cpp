@@ -1,9 +1,9 @@
 // Short causal depthwise convolution, hot loops. The equation is in conv1d.h.
 //
 // Lanes are channels. Widths 2 to 4 keep taps and window in registers over a tile of tokens; other
-// widths reread the rows, which the cache still holds, four tokens to each load of a tap. A tile has
-// few tokens and goes across all channels before the next: rows some kilobytes apart cost a page
-// each. Accumulation f32; no scratch.
+// widths reread the rows, which the cache still holds, four tokens to each load of a tap. A tile
+// has few tokens and goes across all channels before the next: rows some kilobytes apart cost a
+// page each. Accumulation f32; no scratch.
 #include "primitives/conv1d/kernel.h"
 
 #include "simd/math.h"
@@ -105,7 +105,7 @@ void tiles(const Conv1dArgs& a) {
     }
 }
 
-// Row i of the new window is row i+T' of [window, x]: never an earlier one, so rising order is safe.
+// Row i of the new window is row i+T' of [window, x]: never an earlier one: rising order is safe.
 void shift_window(const Conv1dArgs& a) {
     const int64_t rows = a.width - 1;
     for (int64_t i = 0; i < rows; ++i) {

@@ -24,7 +24,7 @@ struct SelectiveScanRef {
 
 void selective_scan(const SelectiveScanRef& p);
 
-// The mixing matrix of one channel, rows [first, first+count), before the gate and from a zero state:
+// The mixing matrix of one channel, rows [first, first+count), before the gate, from state 0:
 //   M[i,j] = sum_n C_i[n] exp(A[n] (dt_{j+1} + .. + dt_i)) dt_j B_j[n] for j <= i, 0 above, and the
 // skip on the diagonal; y_core[i] = sum_j M[i,j] v[j]. p.z, p.h and p.y are not used.
 // M: (count,T); v: (T), the inputs of the channel, or null.

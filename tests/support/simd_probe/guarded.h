@@ -1,4 +1,4 @@
-// An array between two inaccessible pages, for kernels that must not touch what they were not given.
+// An array between two inaccessible pages, for kernels that must not touch what is not theirs.
 #pragma once
 
 #include <sys/mman.h>
@@ -11,7 +11,7 @@ namespace seqmix::test {
 
 template <typename T>
 class Guarded {
-   public:
+  public:
     // `count` elements that end at the second inaccessible page, or begin after the first.
     explicit Guarded(size_t count, bool at_end = true) : count_(count) {
         const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
@@ -36,7 +36,7 @@ class Guarded {
     T& operator[](size_t i) { return data_[i]; }
     const T& operator[](size_t i) const { return data_[i]; }
 
-   private:
+  private:
     size_t count_;
     size_t size_ = 0;
     unsigned char* base_ = nullptr;

@@ -1,4 +1,4 @@
-#include "support/simd_probe/kernel.h"
+#include "kernel.h"
 
 #include "simd/math.h"
 #include "simd/unroll.h"
@@ -14,8 +14,8 @@ SEQMIX_INLINE void map(const float* in, float* out, int64_t n, const Function& f
     if (i < n) store_n(out + i, function(load_n(in + i, n - i)), n - i);
 }
 
-#define SEQMIX_PROBE_MAP(name, expression)                          \
-    void probe_##name(const float* in, float* out, int64_t n) {     \
+#define SEQMIX_PROBE_MAP(name, expression)                                      \
+    void probe_##name(const float* in, float* out, int64_t n) {                 \
         map(in, out, n, [](Vec x) SEQMIX_INLINE_LAMBDA { return expression; }); \
     }
 SEQMIX_PROBE_MAP(exp2_fast, exp2_fast(x))
@@ -102,16 +102,35 @@ void probe_reduce(const float* a, float* out) {
 }  // namespace
 
 extern const SimdProbeKernels simd_probe_kernels;
-const SimdProbeKernels simd_probe_kernels = {
-    kWidth,           probe_exp2_fast,     probe_exp2,
-    probe_exp,        probe_log,           probe_log1p_unit,
-    probe_softplus,   probe_sigmoid,       probe_silu,
-    probe_tanh,       probe_rsqrt,         probe_sqrt,
-    probe_sincos<true>, probe_sincos<false>, probe_reciprocal_fast,
-    probe_round_nearest, probe_negate,     probe_abs,
-    probe_load_bf16,  probe_load_f16,      probe_load_n,
-    probe_store_n,    probe_load_m,        probe_store_m,
-    probe_load_bf16_n, probe_load_f16_n,   probe_transpose,
-    probe_scale_exp2, probe_arithmetic,    probe_reduce};
+const SimdProbeKernels simd_probe_kernels = {kWidth,
+                                             probe_exp2_fast,
+                                             probe_exp2,
+                                             probe_exp,
+                                             probe_log,
+                                             probe_log1p_unit,
+                                             probe_softplus,
+                                             probe_sigmoid,
+                                             probe_silu,
+                                             probe_tanh,
+                                             probe_rsqrt,
+                                             probe_sqrt,
+                                             probe_sincos<true>,
+                                             probe_sincos<false>,
+                                             probe_reciprocal_fast,
+                                             probe_round_nearest,
+                                             probe_negate,
+                                             probe_abs,
+                                             probe_load_bf16,
+                                             probe_load_f16,
+                                             probe_load_n,
+                                             probe_store_n,
+                                             probe_load_m,
+                                             probe_store_m,
+                                             probe_load_bf16_n,
+                                             probe_load_f16_n,
+                                             probe_transpose,
+                                             probe_scale_exp2,
+                                             probe_arithmetic,
+                                             probe_reduce};
 
 }  // namespace seqmix::SEQMIX_ISA

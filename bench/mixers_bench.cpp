@@ -1,0 +1,189 @@
+// Every registered type at its bench shapes (cases.cpp of its folder), at every level of this CPU.
+// Rows are named <type>/<level>/<phase>/<shape>; phases: core, prefill, decode (one token, the state
+// carried in place).
+#include <benchmark/benchmark.h>
+
+#include <cstdio>
+#include <exception>
+#include <memory>
+
+#include "models.h"
+#include "plain/conv.h"
+#include "plain/scan.h"
+#include "support/rows.h"
+
+namespace seqmix::mixers {
+#define SEQMIX_MIXER(type, folder) extern const MixerCases type##_cases;
+#include "mixers/mixers.inc"
+#include "models/models.inc"
+#undef SEQMIX_MIXER
+}  // namespace seqmix::mixers
+
+namespace seqmix::bench {
+
+namespace {
+
+using conformance::Buffer;
+using conformance::Context;
+using conformance::Model;
+using conformance::SlotValues;
+using conformance::Stream;
+using conformance::Type;
+using conformance::Values;
+
+// A layer with its call tensors, made once and run often.
+struct Setup {
+    Case description;
+    std::unique_ptr<Model> model;
+    std::unique_ptr<Stream> stream;
+    std::vector<std::unique_ptr<Buffer>> buffers;
+    std::vector<seqmix_arg> args;
+
+    Setup(const MixerCases& mixer, const BenchShape& shape, const std::string& isa) {
+        description.name = shape.name;
+        description.attributes = shape.attributes;
+        description.absent = shape.absent;
+        description.alternatives = shape.alternatives;
+        if (shape.phase == std::string("core")) {
+            description.ranges = {{"delta", 0.001, 0.8}};
+        }
+        const Context context({.isa = isa, .threads = arguments().threads});
+        model = std::make_unique<Model>(context, mixer, description);
+        stream = std::make_unique<Stream>(*model, shape.shape.batch);
+        const auto [batch, tokens] = shape.shape;
+        for (const auto& [number, values] : model->inputs(batch, tokens)) {
+            add(number, std::make_unique<Buffer>(
+                            values, model->find(number)->is_integer() ? Type::i64 : Type::f32));
+        }
+        for (const conformance::Slot& slot : model->slots()) {
+            if (slot.role == SEQMIX_ROLE_OUTPUT && !model->absent(slot.name)) {
+                add(slot.number,
+                    std::make_unique<Buffer>(slot.shape(batch, tokens, batch), Type::f32));
+            }
+            // An operation's state is carried in place.
+            if (slot.role == SEQMIX_ROLE_STATE_IN) {
+                add(slot.number,
+                    std::make_unique<Buffer>(Values(slot.shape(batch, tokens, batch)), Type::f32));
+                args.push_back({slot.number + 1, 0, 0, 0, buffers.back()->tensor()});
+            }
+        }
+        must(seqmix_layer_prepare(model->layer(), batch, batch * tokens, 1), "prepare");
+    }
+    void add(int32_t number, std::unique_ptr<Buffer> buffer) {
+        args.push_back({number, 0, 0, 0, buffer->tensor()});
+        buffers.push_back(std::move(buffer));
+    }
+    void run() {
+        must(seqmix_layer_forward(model->layer(), stream->handle(), args.data(), args.size(),
+                                  nullptr),
+             description.name);
+    }
+};
+
+std::vector<float> random_floats(int64_t count, double low, double high) {
+    static uint64_t seed = 1;
+    conformance::Random random(seed++);
+    std::vector<float> values(static_cast<size_t>(count));
+    for (float& value : values) {
+        value = static_cast<float>(random.uniform(low, high));
+    }
+    return values;
+}
+
+std::function<void()> plain_scan(int64_t batch, int64_t t, int64_t d, int64_t n) {
+    struct Data {
+        std::vector<float> u, delta, bias, a, b, c, skip, z, h, y;
+    };
+    const auto data = std::make_shared<Data>();
+    data->u = random_floats(t * d, -1, 1);
+    data->delta = random_floats(t * d, -4, 1);
+    data->bias = random_floats(d, -1, 0.5);
+    data->a = random_floats(d * n, -8, -0.01);
+    data->b = random_floats(t * n, -1, 1);
+    data->c = random_floats(t * n, -1, 1);
+    data->skip = random_floats(d, -1, 1);
+    data->z = random_floats(t * d, -4, 4);
+    data->h.assign(static_cast<size_t>(d * n), 0.0f);
+    data->y.assign(static_cast<size_t>(t * d), 0.0f);
+    return [=] {
+        for (int64_t row = 0; row < batch; ++row) {
+            plain::selective_scan(t, d, n, data->u.data(), data->delta.data(), data->bias.data(),
+                                  data->a.data(), data->b.data(), data->c.data(), data->skip.data(),
+                                  data->z.data(), data->h.data(), data->y.data());
+        }
+        benchmark::DoNotOptimize(data->y.data());
+    };
+}
+
+std::function<void()> plain_conv(int64_t batch, int64_t t, int64_t d) {
+    struct Data {
+        std::vector<float> x, weight, bias, y;
+    };
+    const auto data = std::make_shared<Data>();
+    data->x = random_floats(t * d, -2, 2);
+    data->weight = random_floats(d * 4, -1, 1);
+    data->bias = random_floats(d, -1, 1);
+    data->y.assign(static_cast<size_t>(t * d), 0.0f);
+    return [=] {
+        for (int64_t row = 0; row < batch; ++row) {
+            plain::conv4(t, d, data->x.data(), data->weight.data(), data->bias.data(), true,
+                         data->y.data());
+        }
+        benchmark::DoNotOptimize(data->y.data());
+    };
+}
+
+std::function<void()> plain_loop(const BenchShape& shape) {
+    const PlainLoop& plain = shape.plain;
+    if (plain.name == nullptr) {
+        return {};
+    }
+    if (plain.name == std::string("scan")) {
+        return plain_scan(shape.shape.batch, shape.shape.tokens, plain.channels,
+                          plain.states_or_taps);
+    }
+    if (plain.name == std::string("conv") && plain.states_or_taps == 4) {
+        return plain_conv(shape.shape.batch, shape.shape.tokens, plain.channels);
+    }
+    std::fprintf(stderr, "%s: no plain loop '%s'\n", shape.name, plain.name);
+    std::exit(1);
+}
+
+void add_type(const MixerCases& mixer) {
+    for (const std::string& isa : conformance::levels()) {
+        if (!wanted(isa) || isa == "reference") {
+            continue;
+        }
+        for (const BenchShape& shape : mixer.benches) {
+            add_row(
+                {.name = std::string(mixer.type) + "/" + isa + "/" + shape.phase + "/" + shape.name,
+                 .isa = isa,
+                 .work = shape.work,
+                 .limit = shape.limit,
+                 .tokens = static_cast<double>(shape.shape.batch * shape.shape.tokens),
+                 .make = [&mixer, &shape, isa] {
+                     const auto setup = std::make_shared<Setup>(mixer, shape, isa);
+                     return Job{.run = [setup] { setup->run(); }, .plain = plain_loop(shape)};
+                 }});
+        }
+    }
+}
+
+}  // namespace
+
+}  // namespace seqmix::bench
+
+int main(int argc, char** argv) {
+    using namespace seqmix;
+    try {
+        bench::parse_arguments(argc, argv);
+#define SEQMIX_MIXER(type, folder) bench::add_type(mixers::type##_cases);
+#include "mixers/mixers.inc"
+#include "models/models.inc"
+#undef SEQMIX_MIXER
+        return bench::run_rows();
+    } catch (const std::exception& failure) {
+        std::fprintf(stderr, "mixers_bench: %s\n", failure.what());
+        return 1;
+    }
+}

@@ -1,0 +1,131 @@
+// A whole model from its checkpoint: prefill and decode of one row. The shipped model, or the folder
+// that SEQMIX_BENCH_MODEL names. Weights are mapped; logits of the last token only, as generation
+// needs them.
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "seqmix/seqmix.h"
+#include "support/rows.h"
+
+namespace seqmix::bench {
+
+namespace {
+
+struct Session {
+    seqmix_context* context = nullptr;
+    seqmix_layer* layer = nullptr;
+    seqmix_state* state = nullptr;
+    std::vector<int32_t> tokens;
+    std::vector<float> logits;
+    int64_t token_shape[2], logit_shape[2];
+    seqmix_tensor token_tensor{}, logit_tensor{};
+    seqmix_arg args[2]{};
+    bool fresh;  // every call starts from an empty state
+
+    Session(const std::string& path, const char* isa, int64_t count)
+        : tokens(static_cast<size_t>(count)), token_shape{1, count}, fresh(count > 1) {
+        seqmix_context_options options{};
+        options.struct_size = sizeof options;
+        options.threads = arguments().threads;
+        options.isa = isa;
+        must(seqmix_context_create(&options, &context), "context");
+        must(seqmix_layer_open(context, path.c_str(), nullptr, &layer), path.c_str());
+        must(seqmix_state_create(layer, nullptr, &state), "state");
+        int32_t token_slot = 0, logit_slot = 0;
+        must(seqmix_type_slot("stack", "tokens", &token_slot), "tokens");
+        must(seqmix_type_slot("stack", "logits_last", &logit_slot), "logits_last");
+        int64_t vocabulary = 0;
+        for (size_t i = 0; i < seqmix_layer_slot_count(layer); ++i) {
+            seqmix_slot_info info{};
+            info.struct_size = sizeof info;
+            must(seqmix_layer_slot_info(layer, i, &info), "slot_info");
+            if (info.slot == logit_slot) {
+                vocabulary = info.shape[info.ndim - 1];
+            }
+        }
+        logits.resize(static_cast<size_t>(vocabulary));
+        logit_shape[0] = 1;
+        logit_shape[1] = vocabulary;
+        for (size_t i = 0; i < tokens.size(); ++i) {
+            tokens[i] = static_cast<int32_t>(i * 7919 % static_cast<size_t>(vocabulary));
+        }
+        token_tensor = {
+            tokens.data(), {SEQMIX_DL_CPU, 0}, 2, {SEQMIX_DL_INT, 32, 1}, token_shape, nullptr, 0};
+        logit_tensor = {logits.data(),
+                        {SEQMIX_DL_CPU, 0},
+                        2,
+                        {SEQMIX_DL_FLOAT, 32, 1},
+                        logit_shape,
+                        nullptr,
+                        0};
+        args[0] = {token_slot, 0, 0, 0, &token_tensor};
+        args[1] = {logit_slot, 0, 0, 0, &logit_tensor};
+        must(seqmix_layer_prepare(layer, 1, count, 1), "prepare");
+    }
+    ~Session() {
+        seqmix_state_destroy(state);
+        seqmix_layer_release(layer);
+        seqmix_context_release(context);
+    }
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
+
+    void run() {
+        if (fresh) {
+            must(seqmix_state_reset(state, -1), "reset");
+        }
+        must(seqmix_layer_forward(layer, state, args, 2, nullptr), "forward");
+    }
+};
+
+}  // namespace
+
+}  // namespace seqmix::bench
+
+int main(int argc, char** argv) {
+    using namespace seqmix::bench;
+    parse_arguments(argc, argv);
+    const char* given = std::getenv("SEQMIX_BENCH_MODEL");
+    const std::string path = given != nullptr ? given : SEQMIX_BENCH_MODEL_DIR;
+    const std::string name = path.substr(path.find_last_of('/') + 1);
+    for (const char* isa : {"generic", "avx2", "avx512"}) {
+        seqmix_context_options options{};
+        options.struct_size = sizeof options;
+        options.threads = 1;
+        options.isa = isa;
+        seqmix_context* context = nullptr;
+        const bool here = seqmix_context_create(&options, &context) == SEQMIX_OK;
+        seqmix_layer* layer = nullptr;
+        double parameters = 0;
+        if (here) {
+            must(seqmix_layer_open(context, path.c_str(), nullptr, &layer), path.c_str());
+            uint64_t bytes = 0;
+            must(seqmix_layer_bytes(layer, SEQMIX_BYTES_WEIGHTS, 1, 1, &bytes), "bytes");
+            parameters = static_cast<double>(bytes) / 4;  // flops are of the weights as f32
+            seqmix_layer_release(layer);
+        }
+        seqmix_context_release(context);
+        if (!here || !wanted(isa)) {
+            continue;
+        }
+        for (const int64_t tokens : {int64_t{512}, int64_t{2048}, int64_t{1}}) {
+            const auto t = static_cast<double>(tokens);
+            add_row({.name = "model/" + std::string(isa) +
+                             (tokens == 1 ? "/decode/" : "/prefill/") + name + "_T" +
+                             std::to_string(tokens),
+                     .isa = isa,
+                     // Two flops per weight and token; the scan's are a few per cent of that.
+                     .work = {.flops = 2 * parameters * t, .bytes = 4 * parameters},
+                     .limit = tokens == 1 ? seqmix::Limit::read : seqmix::Limit::fma,
+                     .tokens = t,
+                     .make = [path, isa, tokens] {
+                         const auto session = std::make_shared<Session>(path, isa, tokens);
+                         return Job{.run = [session] { session->run(); }, .plain = {}};
+                     }});
+        }
+    }
+    return run_rows();
+}

@@ -1,0 +1,278 @@
+#include "support/limits.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace seqmix::bench {
+
+double now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+}
+
+namespace {
+
+#if defined(__x86_64__)
+
+// A register-to-register addition has one cycle of latency (one of an immediate may have none).
+double dependent_adds(int64_t rounds) {
+    uint64_t a = 1, b = 3;
+    const double start = now();
+    for (int64_t i = 0; i < rounds; ++i) {
+        asm volatile(
+            "add %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\t"
+            "add %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\t"
+            "add %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\t"
+            "add %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\t"
+            : "+r"(a)
+            : "r"(b));
+    }
+    return now() - start;
+}
+constexpr int kAddsPerRound = 16;
+
+// Twelve independent chains hide the latency of four cycles on two pipes. The assembly keeps the
+// compiler from merging or dropping any of them. Four rounds in a loop leave the ports to them.
+constexpr int kFmasPerRound = 48;
+#define SEQMIX_FMA_ROUND(suffix)                                \
+    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
+    "mm0\n\t"                                                   \
+    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
+    "mm1\n\t"                                                   \
+    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
+    "mm2\n\t"                                                   \
+    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
+    "mm3\n\t"                                                   \
+    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
+    "mm4\n\t"                                                   \
+    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
+    "mm5\n\t"                                                   \
+    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
+    "mm6\n\t"                                                   \
+    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
+    "mm7\n\t"                                                   \
+    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
+    "mm8\n\t"                                                   \
+    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
+    "mm9\n\t"                                                   \
+    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
+    "mm10\n\t"                                                  \
+    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix "mm11\n\t"
+#define SEQMIX_CLOBBERS                                                                      \
+    "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", \
+        "xmm11", "xmm14", "xmm15"
+
+__attribute__((target("avx2,fma"))) double fma_256(int64_t rounds) {
+    asm volatile("vxorps %%ymm14, %%ymm14, %%ymm14\n\tvxorps %%ymm15, %%ymm15, %%ymm15" ::
+                     : SEQMIX_CLOBBERS);
+    const double start = now();
+    for (int64_t i = 0; i < rounds; ++i) {
+        asm volatile(SEQMIX_FMA_ROUND("y") SEQMIX_FMA_ROUND("y") SEQMIX_FMA_ROUND("y")
+                         SEQMIX_FMA_ROUND("y")::
+                             : SEQMIX_CLOBBERS);
+    }
+    const double seconds = now() - start;
+    _mm256_zeroupper();
+    return seconds;
+}
+
+__attribute__((target("avx512f"))) double fma_512(int64_t rounds) {
+    asm volatile("vpxord %%zmm14, %%zmm14, %%zmm14\n\tvpxord %%zmm15, %%zmm15, %%zmm15" ::
+                     : SEQMIX_CLOBBERS);
+    const double start = now();
+    for (int64_t i = 0; i < rounds; ++i) {
+        asm volatile(SEQMIX_FMA_ROUND("z") SEQMIX_FMA_ROUND("z") SEQMIX_FMA_ROUND("z")
+                         SEQMIX_FMA_ROUND("z")::
+                             : SEQMIX_CLOBBERS);
+    }
+    const double seconds = now() - start;
+    _mm256_zeroupper();
+    return seconds;
+}
+
+#define SEQMIX_MUL_ADD_ROUND                             \
+    "mulps %%xmm15, %%xmm0\n\taddps %%xmm15, %%xmm1\n\t" \
+    "mulps %%xmm15, %%xmm2\n\taddps %%xmm15, %%xmm3\n\t" \
+    "mulps %%xmm15, %%xmm4\n\taddps %%xmm15, %%xmm5\n\t" \
+    "mulps %%xmm15, %%xmm6\n\taddps %%xmm15, %%xmm7\n\t" \
+    "mulps %%xmm15, %%xmm8\n\taddps %%xmm15, %%xmm9\n\t" \
+    "mulps %%xmm15, %%xmm10\n\taddps %%xmm15, %%xmm11\n\t"
+
+double mul_add_128(int64_t rounds) {
+    asm volatile("xorps %%xmm15, %%xmm15" ::: SEQMIX_CLOBBERS);
+    const double start = now();
+    for (int64_t i = 0; i < rounds; ++i) {
+        asm volatile(
+            SEQMIX_MUL_ADD_ROUND SEQMIX_MUL_ADD_ROUND SEQMIX_MUL_ADD_ROUND SEQMIX_MUL_ADD_ROUND::
+                : SEQMIX_CLOBBERS);
+    }
+    return now() - start;
+}
+
+// Instructions per second, and cycles per second while such instructions run: clocks fall under wide
+// vectors, so the additions follow each probe at once.
+struct Rate {
+    double instructions = 0, cycles = 0;
+    double per_cycle() const { return cycles > 0 ? instructions / cycles : 0; }
+};
+
+// Best of several short runs: an interruption hits some of them only.
+Rate rate(double (*probe)(int64_t)) {
+    constexpr int64_t kRounds = 100000, kAddRounds = 50000;
+    probe(kRounds / 4);
+    double best = 1e9, best_adds = 1e9;
+    for (int i = 0; i < 9; ++i) {
+        best = std::min(best, probe(kRounds));
+        best_adds = std::min(best_adds, dependent_adds(kAddRounds));
+    }
+    return {kFmasPerRound * static_cast<double>(kRounds) / best,
+            kAddsPerRound * static_cast<double>(kAddRounds) / best_adds};
+}
+
+#endif
+
+void measure(Limits& l) {
+#if defined(__x86_64__)
+    l.generic_flops = std::max(l.generic_flops, 4 * rate(mul_add_128).instructions);
+    Rate at256, at512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        at256 = rate(fma_256);
+        l.avx2_slots = std::max(l.avx2_slots, at256.instructions);
+        l.cycles_per_second = std::max(l.cycles_per_second, at256.cycles);
+    }
+    if (__builtin_cpu_supports("avx512f")) {
+        at512 = rate(fma_512);
+        l.avx512_slots = std::max(l.avx512_slots, at512.instructions);
+    }
+    l.wide = l.avx512_slots > 0 && 2 * l.avx512_slots >= 1.5 * l.avx2_slots;
+    const double need512 = l.avx512_slots == 0 ? 0 : l.wide ? 1.9 : 0.95;
+    const double per256 = at256.per_cycle(), per512 = at512.per_cycle();
+    l.valid = l.valid || (per256 >= 1.9 && per512 >= need512);
+    char text[160];
+    std::snprintf(text, sizeof text,
+                  "FMA per cycle: %.2f at 256 bits (1.9 needed), %.2f at 512 bits (%.2f needed)",
+                  per256, per512, need512);
+    l.why = text;
+#else
+    l.why = "no FMA probe for this architecture";
+#endif
+}
+
+Limits& instance() {
+    static Limits measured = [] {
+        Limits l;
+        measure(l);
+        return l;
+    }();
+    return measured;
+}
+
+// Best of five; every thread runs `work(i)` at once.
+double best_parallel(int threads, const std::function<void(int)>& work) {
+    double best = 1e9;
+    for (int repeat = 0; repeat < 5; ++repeat) {
+        const double start = now();
+        std::vector<std::thread> others;
+        for (int i = 1; i < threads; ++i) {
+            others.emplace_back(work, i);
+        }
+        work(0);
+        for (std::thread& thread : others) {
+            thread.join();
+        }
+        best = std::min(best, now() - start);
+    }
+    return best;
+}
+
+struct Block {
+    explicit Block(size_t bytes)
+        : size((bytes + 63) / 64 * 64), data(static_cast<char*>(std::aligned_alloc(64, size))) {
+        std::memset(data.get(), 1, size);
+    }
+    struct Free {
+        void operator()(char* p) const { std::free(p); }
+    };
+    size_t size;
+    std::unique_ptr<char, Free> data;
+};
+
+uint64_t sum(const char* data, size_t bytes) {
+    uint64_t parts[8] = {};
+    for (size_t i = 0; i + 64 <= bytes; i += 64) {
+        for (size_t j = 0; j < 8; ++j) {
+            uint64_t word;
+            std::memcpy(&word, data + i + 8 * j, sizeof word);
+            parts[j] += word;
+        }
+    }
+    uint64_t total = 0;
+    for (const uint64_t part : parts) {
+        total += part;
+    }
+    return total;
+}
+
+}  // namespace
+
+double Limits::slots(const std::string& isa) const {
+    return isa == "avx512" ? avx512_slots : isa == "avx2" ? avx2_slots : 0;
+}
+
+double Limits::flops(const std::string& isa) const {
+    return isa == "avx512" ? 32 * avx512_slots : isa == "avx2" ? 16 * avx2_slots : generic_flops;
+}
+
+const Limits& limits() { return instance(); }
+
+void refresh_limits() { measure(instance()); }
+
+double seconds_to_copy(double bytes, int threads) {
+    const auto share = static_cast<size_t>(bytes / 2 / threads) + 64;
+    std::vector<Block> from, to;
+    for (int i = 0; i < threads; ++i) {
+        from.emplace_back(share);
+        to.emplace_back(share);
+    }
+    // Small arrays are copied often, so that the clock and the threads' start do not count.
+    const int times = static_cast<int>(std::max(1.0, 4e6 / bytes));
+    return best_parallel(threads,
+                         [&](int i) {
+                             const auto at = static_cast<size_t>(i);
+                             for (int r = 0; r < times; ++r) {
+                                 std::memcpy(to[at].data.get(), from[at].data.get(), share);
+                                 asm volatile("" ::"r"(to[at].data.get()) : "memory");
+                             }
+                         }) /
+           times;
+}
+
+double seconds_to_read(double bytes, int threads) {
+    const auto share = static_cast<size_t>(bytes / threads) + 64;
+    std::vector<Block> blocks;
+    for (int i = 0; i < threads; ++i) {
+        blocks.emplace_back(share);
+    }
+    const int times = static_cast<int>(std::max(1.0, 4e6 / bytes));
+    return best_parallel(threads,
+                         [&](int i) {
+                             for (int r = 0; r < times; ++r) {
+                                 const uint64_t total =
+                                     sum(blocks[static_cast<size_t>(i)].data.get(), share);
+                                 asm volatile("" ::"r"(total) : "memory");
+                             }
+                         }) /
+           times;
+}
+
+}  // namespace seqmix::bench

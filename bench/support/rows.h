@@ -1,0 +1,44 @@
+// A row of the bench: something to time, what it costs, what it is compared with. Google Benchmark
+// drives the repetitions; the plain loop runs between them, so that both see the same machine, and the
+// best time of each counts.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "contract/cases.h"
+
+namespace seqmix::bench {
+
+// Made when a row first runs, so that rows that are filtered out cost nothing.
+struct Job {
+    std::function<void()> run;    // one call
+    std::function<void()> plain;  // the plain loop on as much work; may be empty
+};
+
+struct Row {
+    std::string name;  // "selective_scan_op/avx512/prefill/B1_T2048_D1536_N16"
+    std::string isa;
+    Work work;
+    Limit limit = Limit::fma;
+    double tokens = 0;  // > 0: tokens/s is shown
+    std::function<Job()> make;
+};
+
+struct Arguments {
+    int threads = 1;
+    std::string isa;  // empty: all levels
+};
+// Takes --threads N and --isa L out of the command line and hands the rest to Google Benchmark.
+Arguments parse_arguments(int& argc, char** argv);
+const Arguments& arguments();
+bool wanted(const std::string& isa);
+
+void add_row(Row row);
+int run_rows();  // main's end: prints the limits, runs, reports
+
+// Exits with a message when a call of the library failed.
+void must(int32_t status, const char* what);
+
+}  // namespace seqmix::bench

@@ -1,0 +1,7 @@
+#pragma once
+
+#include "contract/attributes.h"
+
+struct seqmix_config {
+    seqmix::Attributes attributes;
+};

@@ -1,0 +1,117 @@
+// norm: RMSNorm or LayerNorm of every token. Stateless. See primitives/norm.
+#include <algorithm>
+
+#include "contract/mixer.h"
+#include "primitives/norm/kernel.h"
+#include "primitives/norm/reference.h"
+
+namespace seqmix::mixers {
+namespace {
+
+enum : int32_t { kX = 0, kY = 1, kWeightSlot = 2, kBias = 3 };
+
+constexpr AttributeSpec kAttributes[] = {
+    {"d_model", AttributeType::i64, nullptr, 1, 1 << 24, nullptr, "width D"},
+    {"kind", AttributeType::str, "rms", 0, 0, "rms|layer", "RMSNorm, or LayerNorm with a bias"},
+    {"eps", AttributeType::f64, "1e-5", 0, 1, nullptr, "added to the mean square or variance"},
+};
+constexpr SlotSpec kSlots[] = {
+    {kX, "x", Role::input, false, kReal, "(B,T,D)", "input"},
+    {kY, "y", Role::output, false, kReal, "(B,T,D)", "output"},
+    {kWeightSlot, "weight", Role::weight, false, kWeight, "(D)", "scale"},
+    {kBias, "bias", Role::weight, false, kWeight, "(D)", "shift of a LayerNorm"},
+};
+constexpr Schema kSchema = {
+    "norm", "RMSNorm or LayerNorm of every token",
+    "Zhang and Sennrich 2019, eq. 4; Ba, Kiros and Hinton 2016, eq. 4",
+    false, kAttributes, kSlots, {}, {}, 512,
+};
+
+struct NormPlan : Plan {
+    int64_t D;
+    double eps;
+    bool layer;
+};
+
+struct NormBound : Bound {
+    const NormPlan* plan;
+    const NormKernels* kernels;
+    Array<float> weight, bias;
+    Array<double> weight64, bias64;
+};
+
+Status describe(const Attributes& attributes, std::unique_ptr<Plan>& out) {
+    auto plan = std::make_unique<NormPlan>();
+    plan->D = attributes.i64("d_model");
+    plan->eps = attributes.f64("eps");
+    plan->layer = attributes.str("kind") == "layer";
+    plan->sizes = {{"D", plan->D}};
+    SEQMIX_TRY(resolve_slots(kSchema, *plan));
+    if (!plan->layer) {
+        remove_slot(*plan, "bias");
+    }
+    out = std::move(plan);
+    return Status();
+}
+
+Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
+    auto bound = std::make_unique<NormBound>();
+    bound->plan = &static_cast<const NormPlan&>(call.plan);
+    bound->kernels = SEQMIX_SELECT_KERNELS(call.isa, norm_kernels);
+    bound->kernel_name = SEQMIX_KERNEL_NAME("norm", call.isa);
+    if (call.isa == Isa::reference) {
+        bound->weight64 = weight_f64(call.weights.get(kWeightSlot), call.allocator);
+        bound->bias64 = weight_f64(call.weights.get(kBias), call.allocator);
+    } else {
+        bound->weight = weight_f32(call.weights.get(kWeightSlot), call.allocator);
+        bound->bias = weight_f32(call.weights.get(kBias), call.allocator);
+    }
+    out = std::move(bound);
+    return Status();
+}
+
+size_t scratch(const Plan&, const StepShape&) {
+    return 0;
+}
+
+void run(const Bound& base, const Call& call) {
+    const auto& bound = static_cast<const NormBound&>(base);
+    const Matrix &x = call.slot(kX), &y = call.slot(kY);
+    constexpr int64_t kRows = 16;
+    call.parallel_for((call.tokens + kRows - 1) / kRows, [&](int64_t piece, size_t) {
+        const int64_t first = piece * kRows;
+        NormArgs args{};
+        args.rows = std::min(kRows, call.tokens - first);
+        args.width = bound.plan->D;
+        args.x = x.as<float>() + first * x.stride;
+        args.x_stride = x.stride;
+        args.weight = bound.weight.data();
+        args.bias = bound.bias.data();
+        args.eps = static_cast<float>(bound.plan->eps);
+        args.y = y.as<float>() + first * y.stride;
+        args.y_stride = y.stride;
+        (bound.plan->layer ? bound.kernels->layer_norm : bound.kernels->rms_norm)(args);
+    });
+}
+
+void run_reference(const Bound& base, const Call& call) {
+    const auto& bound = static_cast<const NormBound&>(base);
+    const Matrix &x = call.slot(kX), &y = call.slot(kY);
+    for (int64_t t = 0; t < call.tokens; ++t) {
+        (bound.plan->layer ? reference::layer_norm : reference::rms_norm)(
+            1, bound.plan->D, x.as<double>() + t * x.stride, bound.weight64.data(),
+            bound.bias64.data(), bound.plan->eps, y.as<double>() + t * y.stride);
+    }
+}
+
+void init(const Plan& base, const Slot& slot, Random&, double* out) {
+    std::fill_n(out, static_cast<const NormPlan&>(base).D, slot.slot == kBias ? 0.0 : 1.0);
+}
+
+}  // namespace
+
+extern const Mixer norm_mixer;
+const Mixer norm_mixer = {&kSchema,      describe, bind,    scratch, run,
+                          run_reference, nullptr,  nullptr, init,    nullptr};
+
+}  // namespace seqmix::mixers

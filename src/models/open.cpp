@@ -1,0 +1,143 @@
+// From a checkpoint's list of children to bound layers.
+#include <algorithm>
+#include "base/nlohmann.h"
+
+#include "models/formats/checkpoint.h"
+#include "models/stack.h"
+
+namespace seqmix {
+namespace {
+
+struct OpenOptions {
+    bool lenient = false;
+    std::string scheme = "auto";
+};
+
+Status read_options(const Attributes& given, OpenOptions* out) {
+    for (const auto& [name, value] : given) {
+        const auto* text = std::get_if<std::string>(&value);
+        if (name == "lenient") {
+            const auto* flag = std::get_if<bool>(&value);
+            if (flag == nullptr) {
+                return fail(SEQMIX_ERR_ATTRIBUTE_TYPE,
+                            "open: option 'lenient' has another type, expected bool");
+            }
+            out->lenient = *flag;
+        } else if (name == "scheme" || name == "weights") {
+            if (text == nullptr) {
+                return fail(SEQMIX_ERR_ATTRIBUTE_TYPE, "open: option '", name,
+                            "' has another type, expected str");
+            }
+            if (name == "scheme") {
+                out->scheme = *text;
+            } else if (*text != "mapped") {
+                return fail(SEQMIX_ERR_ATTRIBUTE_RANGE, "open: option 'weights' is '", *text,
+                            "', expected mapped");
+            }
+        } else {
+            return fail(SEQMIX_ERR_UNKNOWN_ATTRIBUTE, "open: no option '", name,
+                        "', expected one of: lenient, scheme, weights");
+        }
+    }
+    return Status();
+}
+
+Status add_tensor(const Plan& plan, const WeightRef& ref, const Checkpoint& checkpoint,
+                  WeightStore* store) {
+    const Slot* slot = plan.find(std::string_view(ref.slot));
+    const auto found = checkpoint.tensors.find(ref.tensor);
+    if (slot == nullptr || found == checkpoint.tensors.end()) {
+        return fail(SEQMIX_ERR_INTERNAL, "open: tensor '", ref.tensor, "' for slot '", ref.slot,
+                    "' of a ", plan.mixer->schema->type);
+    }
+    WeightStore::Entry entry{slot->slot, 0, {}, {}};
+    entry.weight.data = found->second.data;
+    entry.weight.dtype = found->second.dtype;
+    entry.weight.shape = ref.reshape.empty() ? found->second.shape : ref.reshape;
+    const Dims shape{entry.weight.shape.data(), static_cast<int32_t>(entry.weight.shape.size())};
+    if ((slot->dtypes & dtype_bit(entry.weight.dtype)) == 0) {
+        return fail(SEQMIX_ERR_DTYPE, "open: tensor '", ref.tensor, "' is ",
+                    dtype_name(entry.weight.dtype), ", expected f32, f64, f16 or bf16");
+    }
+    if (match_weight_shape(*slot, shape) < 0) {
+        return fail(SEQMIX_ERR_SHAPE, "open: tensor '", ref.tensor, "' shape ", shape,
+                    ", expected ", slot->shape_text, " as ",
+                    Dims{slot->shapes[0].data(), static_cast<int32_t>(slot->shapes[0].size())});
+    }
+    store->entries.push_back(std::move(entry));
+    return Status();
+}
+
+Status make_child(const ChildSpec& spec, const Checkpoint& checkpoint, Allocator allocator, Isa isa,
+                  std::shared_ptr<const LayerCore>* out) {
+    const Mixer* mixer = find_model_type(spec.type);
+    if (mixer == nullptr) {
+        return fail(SEQMIX_ERR_INTERNAL, "open: no type '", spec.type, "'");
+    }
+    std::shared_ptr<const LayerCore> planned;
+    SEQMIX_TRY(plan_layer(*mixer, spec.attributes, isa, &planned));
+    auto store = std::make_shared<WeightStore>();
+    for (const auto& file : checkpoint.files) {
+        store->keep.push_back(file);
+    }
+    for (const WeightRef& ref : spec.weights) {
+        SEQMIX_TRY(add_tensor(*planned->plan, ref, checkpoint, store.get()));
+    }
+    std::shared_ptr<LayerCore> core;
+    if (spec.missing.empty()) {
+        SEQMIX_TRY(bind_layer(*planned, std::move(store), allocator, isa, &core));
+    } else {
+        core = std::make_shared<LayerCore>(*planned);
+        core->weights = std::move(store);
+        core->missing = "tensor '" + spec.missing.front() + "' is missing from the checkpoint";
+    }
+    core->role = spec.role;
+    core->info = layer_info_json(*core, isa);
+    *out = std::move(core);
+    return Status();
+}
+
+std::string stack_info(const LayerCore& core, const StackSpec& spec, const Checkpoint& checkpoint,
+                       Isa isa) {
+    auto info = nlohmann::ordered_json::parse(layer_info_json(core, isa));
+    info["format"] = spec.format;
+    info["scheme"] = spec.scheme;
+    for (const auto& [name, value] : spec.attributes) {
+        std::visit([&, key = name](const auto& v) { info[key] = v; }, value);
+    }
+    info["file_bytes"] = checkpoint.bytes;
+    info["missing"] = spec.missing;
+    info["unexpected"] = spec.unexpected;
+    info["ignored"] = spec.ignored;
+    return info.dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+}  // namespace
+
+Status open_model(const std::string& path, const Attributes& given, Allocator allocator, Isa isa,
+                  std::shared_ptr<const LayerCore>* out) {
+    OpenOptions options;
+    SEQMIX_TRY(read_options(given, &options));
+    Checkpoint checkpoint;
+    SEQMIX_TRY(open_checkpoint(path, checkpoint));
+    StackSpec spec;
+    SEQMIX_TRY(plan_stack(checkpoint, options.scheme, options.lenient, spec));
+    std::vector<std::shared_ptr<const LayerCore>> children;
+    std::string missing;
+    for (const ChildSpec& child : spec.children) {
+        std::shared_ptr<const LayerCore> core;
+        SEQMIX_TRY(make_child(child, checkpoint, allocator, isa, &core));
+        if (!core->missing.empty() && missing.empty()) {
+            missing = core->missing;
+        }
+        children.push_back(std::move(core));
+    }
+    std::shared_ptr<const LayerCore> stack;
+    SEQMIX_TRY(make_stack(spec, std::move(children), std::move(missing), isa, &stack));
+    auto core = std::make_shared<LayerCore>(*stack);
+    core->info = stack_info(*core, spec, checkpoint, isa);
+    *out = std::move(core);
+    return Status();
+}
+
+}  // namespace seqmix

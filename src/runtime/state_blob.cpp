@@ -1,0 +1,338 @@
+#include "runtime/state_blob.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "runtime/options.h"
+#include "runtime/state.h"
+
+namespace seqmix {
+namespace {
+
+// Appends to a buffer, or only counts when there is none.
+class Writer {
+  public:
+    explicit Writer(std::byte* out) : out_(out) {}
+    void bytes(const void* data, size_t size) {
+        if (out_ != nullptr && size > 0) {
+            std::memcpy(out_ + size_, data, size);
+        }
+        size_ += size;
+    }
+    template <class T>
+    void value(T v) {
+        std::byte little[sizeof(T)];
+        std::memcpy(little, &v, sizeof v);
+        if constexpr (std::endian::native == std::endian::big) {
+            std::reverse(little, little + sizeof little);
+        }
+        bytes(little, sizeof little);
+    }
+    size_t size() const { return size_; }
+
+  private:
+    std::byte* out_;
+    size_t size_ = 0;
+};
+
+class Reader {
+  public:
+    Reader(const std::byte* data, size_t size) : data_(data), size_(size) {}
+    bool bytes(void* out, size_t count) {
+        if (count > size_ - at_) {
+            return false;
+        }
+        std::memcpy(out, data_ + at_, count);
+        at_ += count;
+        return true;
+    }
+    template <class T>
+    bool value(T* v) {
+        std::byte little[sizeof(T)];
+        if (!bytes(little, sizeof little)) {
+            return false;
+        }
+        if constexpr (std::endian::native == std::endian::big) {
+            std::reverse(little, little + sizeof little);
+        }
+        std::memcpy(v, little, sizeof *v);
+        return true;
+    }
+    bool text(size_t count, std::string* out) {
+        if (count > size_ - at_) {
+            return false;
+        }
+        out->assign(reinterpret_cast<const char*>(data_ + at_), count);
+        at_ += count;
+        return true;
+    }
+    bool at_end() const { return at_ == size_; }
+
+  private:
+    const std::byte* data_;
+    size_t size_;
+    size_t at_ = 0;
+};
+
+// One canonical row of a tensor as f32.
+void canonical_row(const StateMemory& memory, const StateMemory::Tensor& tensor, int64_t row,
+                   float* out) {
+    const StateTensor& plan = *tensor.plan;
+    View view;
+    view.data = reinterpret_cast<std::byte*>(out);
+    view.dtype = DType::f32;
+    view.ndim = static_cast<int32_t>(plan.shape.size());
+    view.count = plan.count;
+    int64_t stride = 1;
+    for (int32_t i = view.ndim - 1; i >= 0; --i) {
+        view.shape[i] = plan.shape[static_cast<size_t>(i)];
+        view.strides[i] = stride;
+        stride *= view.shape[i];
+    }
+    if (memory.real64) {
+        write_state_row(static_cast<const double*>(tensor.rows.data) + row * plan.count, plan,
+                        view);
+    } else {
+        write_state_row(static_cast<const float*>(tensor.rows.data) + row * plan.count, plan, view);
+    }
+}
+
+void set_canonical_row(StateMemory& memory, const StateMemory::Tensor& tensor, int64_t row,
+                       float* in) {
+    const StateTensor& plan = *tensor.plan;
+    View view;
+    view.data = reinterpret_cast<std::byte*>(in);
+    view.dtype = DType::f32;
+    view.ndim = static_cast<int32_t>(plan.shape.size());
+    view.count = plan.count;
+    int64_t stride = 1;
+    for (int32_t i = view.ndim - 1; i >= 0; --i) {
+        view.shape[i] = plan.shape[static_cast<size_t>(i)];
+        view.strides[i] = stride;
+        stride *= view.shape[i];
+    }
+    if (memory.real64) {
+        read_state_row(view, plan, static_cast<double*>(tensor.rows.data) + row * plan.count);
+    } else {
+        read_state_row(view, plan, static_cast<float*>(tensor.rows.data) + row * plan.count);
+    }
+}
+
+// The blob without its checksum. `total` is the size of the finished blob.
+void write_blob(const seqmix_state& state, uint64_t total, uint64_t weights_id, Writer& out) {
+    const StateMemory& memory = *state.memory;
+    const std::string type = state.core->type();
+    uint32_t leaves = 0;
+    for (size_t i = 0; i < state.leaf_count; ++i) {
+        leaves += memory.leaves[state.first_leaf + i].positions != nullptr ? 1u : 0u;
+    }
+    out.bytes(kBlobMagic, sizeof kBlobMagic);
+    out.value(kBlobVersion);
+    out.value(static_cast<uint32_t>(type.size()));
+    out.value(total);
+    out.value(config_fingerprint(*state.core));
+    out.value(weights_id);
+    out.value(static_cast<uint64_t>(memory.rows));
+    out.value(leaves);
+    out.value(uint32_t{0});
+    out.bytes(type.data(), type.size());
+    std::vector<float> row_values;
+    for (size_t i = 0; i < state.leaf_count; ++i) {
+        const StateMemory::Leaf& leaf = memory.leaves[state.first_leaf + i];
+        if (leaf.positions == nullptr) {
+            continue;
+        }
+        out.value(static_cast<uint32_t>(leaf.tensors.size()));
+        for (int64_t r = 0; r < memory.rows; ++r) {
+            out.value(leaf.positions[r]);
+        }
+        for (int64_t r = 0; r < memory.rows; ++r) {
+            out.value(leaf.sequences[r]);
+        }
+        for (const StateMemory::Tensor& tensor : leaf.tensors) {
+            const StateTensor& plan = *tensor.plan;
+            out.value(static_cast<uint32_t>(plan.name.size()));
+            out.bytes(plan.name.data(), plan.name.size());
+            out.value(static_cast<uint32_t>(plan.shape.size()));
+            for (const int64_t size : plan.shape) {
+                out.value(size);
+            }
+            row_values.resize(static_cast<size_t>(plan.count));
+            for (int64_t r = 0; r < memory.rows; ++r) {
+                canonical_row(memory, tensor, r, row_values.data());
+                for (const float v : row_values) {
+                    out.value(v);
+                }
+            }
+        }
+    }
+}
+
+Status damaged(const char* type, const char* what) {
+    return fail(SEQMIX_ERR_BAD_FORMAT, type, ": state blob: ", what);
+}
+
+// Fills a fresh state from the part after the header. Every count must be the layer's own.
+Status read_leaves(Reader& in, const char* type, StateMemory& memory) {
+    std::vector<float> values;
+    for (StateMemory::Leaf& leaf : memory.leaves) {
+        if (leaf.positions == nullptr) {
+            continue;
+        }
+        uint32_t tensors = 0;
+        if (!in.value(&tensors) || tensors != leaf.tensors.size()) {
+            return damaged(type, "another number of tensors");
+        }
+        for (int64_t r = 0; r < memory.rows; ++r) {
+            if (!in.value(&leaf.positions[r]) || leaf.positions[r] < 0) {
+                return damaged(type, "bad positions");
+            }
+        }
+        for (int64_t r = 0; r < memory.rows; ++r) {
+            if (!in.value(&leaf.sequences[r])) {
+                return damaged(type, "it ends early");
+            }
+        }
+        for (StateMemory::Tensor& tensor : leaf.tensors) {
+            uint32_t length = 0, dims = 0;
+            std::string name;
+            if (!in.value(&length) || !in.text(length, &name) || name != tensor.plan->name ||
+                !in.value(&dims) || dims != tensor.plan->shape.size()) {
+                return damaged(type, "another tensor than expected");
+            }
+            for (const int64_t size : tensor.plan->shape) {
+                int64_t stored = 0;
+                if (!in.value(&stored) || stored != size) {
+                    return damaged(type, "another shape than expected");
+                }
+            }
+            values.resize(static_cast<size_t>(tensor.plan->count));
+            for (int64_t r = 0; r < memory.rows; ++r) {
+                for (float& v : values) {
+                    if (!in.value(&v)) {
+                        return damaged(type, "it ends early");
+                    }
+                }
+                set_canonical_row(memory, tensor, r, values.data());
+            }
+        }
+    }
+    return in.at_end() ? Status() : damaged(type, "it has bytes to spare");
+}
+
+}  // namespace
+
+uint32_t crc32(const void* data, size_t size) {
+    const auto* bytes = static_cast<const unsigned char*>(data);
+    uint32_t table[256];
+    for (uint32_t i = 0; i < 256; ++i) {
+        uint32_t c = i;
+        for (int bit = 0; bit < 8; ++bit) {
+            c = (c & 1) != 0 ? 0xedb88320u ^ (c >> 1) : c >> 1;
+        }
+        table[i] = c;
+    }
+    uint32_t crc = 0xffffffffu;
+    for (size_t i = 0; i < size; ++i) {
+        crc = table[(crc ^ bytes[i]) & 0xff] ^ (crc >> 8);
+    }
+    return crc ^ 0xffffffffu;
+}
+
+Status state_save(const seqmix_state& state, void* buf, size_t cap, size_t* needed) {
+    const Busy busy(*state.memory);
+    if (!busy) {
+        return busy.refused();
+    }
+    if (state.memory->poisoned) {
+        return fail(SEQMIX_ERR_STATE_POISONED, state.core->type(),
+                    ": an earlier failure left the state half written");
+    }
+    const uint64_t weights_id = state.core->weights_id();
+    Writer count(nullptr);
+    write_blob(state, 0, weights_id, count);
+    const size_t total = count.size() + sizeof(uint32_t);
+    *needed = total;
+    if (cap < total) {
+        return fail(SEQMIX_ERR_BUFFER_TOO_SMALL, state.core->type(), ": the blob takes ", total,
+                    " bytes, the buffer has ", cap);
+    }
+    Writer out(static_cast<std::byte*>(buf));
+    write_blob(state, total, weights_id, out);
+    out.value(crc32(buf, total - sizeof(uint32_t)));
+    return Status();
+}
+
+Status state_load(const seqmix_layer& layer, const void* buf, size_t n,
+                  const seqmix_state_options* options, seqmix_state** out) {
+    const LayerCore& core = *layer.core;
+    const char* type = core.type();
+    seqmix_state_options known{};
+    SEQMIX_TRY(read_options(options, "seqmix_state_options", &known));
+    if (n < kBlobHeader + sizeof(uint32_t)) {
+        return damaged(type, "shorter than its header");
+    }
+    const auto* bytes = static_cast<const std::byte*>(buf);
+    if (std::memcmp(bytes, kBlobMagic, sizeof kBlobMagic) != 0) {
+        return damaged(type, "no seqmix state");
+    }
+    Reader in(bytes, n - sizeof(uint32_t));
+    char magic[8];
+    uint32_t version = 0, name_size = 0, leaves = 0, element = 0;
+    uint64_t total = 0, fingerprint = 0, weights_id = 0, rows = 0;
+    std::string name;
+    in.bytes(magic, sizeof magic);
+    in.value(&version);
+    in.value(&name_size);
+    in.value(&total);
+    in.value(&fingerprint);
+    in.value(&weights_id);
+    in.value(&rows);
+    in.value(&leaves);
+    in.value(&element);
+    if (total != n) {
+        return damaged(type, total > n ? "cut short" : "another length than its header says");
+    }
+    Reader tail(bytes + n - sizeof(uint32_t), sizeof(uint32_t));
+    uint32_t stored_crc = 0;
+    tail.value(&stored_crc);
+    if (stored_crc != crc32(buf, n - sizeof(uint32_t))) {
+        return damaged(type, "its checksum does not match");
+    }
+    if (version != kBlobVersion) {
+        return fail(SEQMIX_ERR_VERSION, type, ": state blob of format version ", version,
+                    ", this library reads ", kBlobVersion);
+    }
+    if (element != 0 || !in.text(name_size, &name)) {
+        return damaged(type, "bad header");
+    }
+    if (name != type || fingerprint != config_fingerprint(core)) {
+        return fail(SEQMIX_ERR_STATE_MISMATCH, type, ": the blob is of a '", name,
+                    name != type ? "'" : "' with other attributes", ", expected '", type, "'");
+    }
+    if (weights_id != core.weights_id() &&
+        (known.flags & SEQMIX_STATE_ACCEPT_OTHER_WEIGHTS) == 0) {
+        return fail(SEQMIX_ERR_STATE_MISMATCH, type,
+                    ": the blob was made with other weights (SEQMIX_STATE_ACCEPT_OTHER_WEIGHTS "
+                    "allows it)");
+    }
+    if (known.batch != 0 && static_cast<uint64_t>(known.batch) != rows) {
+        return fail(SEQMIX_ERR_STATE_MISMATCH, type, ": the blob has ",
+                    static_cast<int64_t>(rows), " rows, the options ask for ", known.batch);
+    }
+    if (rows > n) {  // a row takes at least its position
+        return damaged(type, "more rows than bytes");
+    }
+    seqmix_state* fresh = nullptr;
+    SEQMIX_TRY(state_create(layer, static_cast<int64_t>(rows), known.snapshot_slots, &fresh));
+    const Status status = read_leaves(in, type, *fresh->memory);
+    if (!status.ok()) {
+        layer.context->allocator.destroy(fresh);
+        return status;
+    }
+    *out = fresh;
+    return Status();
+}
+
+}  // namespace seqmix

@@ -1,0 +1,237 @@
+// Damaged files through the C API: a truncated or bit-flipped safetensors file, config.json or
+// saved state gives a failing status with a message, or (a flip that leaves a valid file) a
+// model that runs. A saved state is checksummed: no flip of it is accepted. Fixed seed.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "../support/shared_data.h"
+#include "../unit/checkpoint_files.h"
+#include "seqmix/seqmix.h"
+
+namespace {
+
+using seqmix_test::read_bytes;
+using seqmix_test::TempFolder;
+
+template <auto Release>
+struct Releaser {
+    template <class T>
+    void operator()(T* handle) const {
+        Release(handle);
+    }
+};
+using Context = std::unique_ptr<seqmix_context, Releaser<seqmix_context_release>>;
+using Layer = std::unique_ptr<seqmix_layer, Releaser<seqmix_layer_release>>;
+using State = std::unique_ptr<seqmix_state, Releaser<seqmix_state_destroy>>;
+
+Context make_context() {
+    seqmix_context_options options{};
+    options.struct_size = sizeof options;
+    options.threads = 1;
+    seqmix_context* context = nullptr;
+    EXPECT_EQ(seqmix_context_create(&options, &context), SEQMIX_OK) << seqmix_last_error();
+    return Context(context);
+}
+
+struct Slot {
+    int32_t number = -1;
+    std::vector<int64_t> shape;
+};
+
+Slot find_slot(const seqmix_layer* layer, const std::string& name) {
+    for (size_t i = 0; i < seqmix_layer_slot_count(layer); ++i) {
+        seqmix_slot_info info{};
+        info.struct_size = sizeof info;
+        if (seqmix_layer_slot_info(layer, i, &info) == SEQMIX_OK && name == info.name) {
+            return {info.slot, std::vector<int64_t>(info.shape, info.shape + info.ndim)};
+        }
+    }
+    return {};
+}
+
+// Five tokens from and into `state`, all logits.
+seqmix_status run(const seqmix_layer* layer, seqmix_state* state) {
+    const Slot tokens = find_slot(layer, "tokens");
+    const Slot logits = find_slot(layer, "logits");
+    if (tokens.number < 0 || logits.number < 0 || logits.shape.size() != 3) {
+        ADD_FAILURE() << "the model has no tokens or no logits";
+        return SEQMIX_ERR_INTERNAL;
+    }
+    constexpr int64_t kTokens = 5;
+    const int64_t vocabulary = logits.shape[2];
+    std::vector<int64_t> ids;
+    for (int64_t i = 0; i < kTokens; ++i) {
+        ids.push_back((7 * i + 3) % vocabulary);
+    }
+    std::vector<float> values(static_cast<size_t>(kTokens * vocabulary));
+    int64_t in_shape[] = {1, kTokens};
+    int64_t out_shape[] = {1, kTokens, vocabulary};
+    seqmix_tensor in{}, out{};
+    in.data = ids.data();
+    in.device.device_type = SEQMIX_DL_CPU;
+    in.ndim = 2;
+    in.dtype = {SEQMIX_DL_INT, 64, 1};
+    in.shape = in_shape;
+    out.data = values.data();
+    out.device.device_type = SEQMIX_DL_CPU;
+    out.ndim = 3;
+    out.dtype = {SEQMIX_DL_FLOAT, 32, 1};
+    out.shape = out_shape;
+    const seqmix_arg args[] = {{tokens.number, 0, 0, 0, &in}, {logits.number, 0, 0, 0, &out}};
+    return seqmix_layer_forward(layer, state, args, 2, nullptr);
+}
+
+State make_state(const seqmix_layer* layer) {
+    seqmix_state* state = nullptr;
+    EXPECT_EQ(seqmix_state_create(layer, nullptr, &state), SEQMIX_OK) << seqmix_last_error();
+    return State(state);
+}
+
+// What a mutation did to some bytes.
+struct Mutation {
+    std::string bytes;
+    std::string what;
+};
+
+Mutation truncate(const std::string& bytes, size_t limit, std::mt19937_64& random) {
+    const size_t size = random() % limit;
+    return {bytes.substr(0, size), "first " + std::to_string(size) + " bytes"};
+}
+
+// Half of the flips fall into the first `front` bytes: there sits what a reader looks at.
+Mutation flip(const std::string& bytes, size_t front, std::mt19937_64& random) {
+    const size_t range = random() % 2 == 0 ? front : bytes.size();
+    const size_t place = random() % range;
+    const unsigned bit = static_cast<unsigned>(random() % 8);
+    Mutation result{bytes, "bit " + std::to_string(bit) + " of byte " + std::to_string(place)};
+    result.bytes[place] =
+        static_cast<char>(static_cast<unsigned char>(result.bytes[place]) ^ (1u << bit));
+    return result;
+}
+
+class LoaderMutations : public ::testing::Test {
+  protected:
+    // The small golden model; without it the one that comes with the library, fewer times because
+    // it is thirty times as large.
+    void SetUp() override {
+        std::string folder = seqmix_test::shared_path("golden/mamba-hf-a-base");
+        if (!seqmix_test::shared_exists("golden/mamba-hf-a-base")) {
+            ASSERT_FALSE(seqmix_test::data_required()) << "missing " << folder;
+            folder = seqmix_test::source_dir() + "/models/shakespeare";
+            count_ = 100;
+        }
+        if (!std::filesystem::exists(folder + "/model.safetensors")) {
+            GTEST_SKIP() << "needs " << folder;
+        }
+        weights_ = read_bytes(folder + "/model.safetensors");
+        config_ = read_bytes(folder + "/config.json");
+        uint64_t length = 0;
+        std::memcpy(&length, weights_.data(), sizeof length);
+        header_ = static_cast<size_t>(length) + 8;
+        context_ = make_context();
+        restore();
+    }
+    void restore() const {
+        folder_.write("model.safetensors", weights_);
+        folder_.write("config.json", config_);
+    }
+    Layer open(seqmix_status* status) const {
+        seqmix_layer* layer = nullptr;
+        *status = seqmix_layer_open(context_.get(), folder_.path().c_str(), nullptr, &layer);
+        return Layer(layer);
+    }
+    // Opens the folder as it is: either a failure that says why, or a model that runs.
+    void open_damaged(const std::string& what, bool must_fail) {
+        seqmix_status status = SEQMIX_OK;
+        const Layer layer = open(&status);
+        if (status != SEQMIX_OK) {
+            ++failures_;
+            EXPECT_LT(status, 0) << what;
+            EXPECT_EQ(layer, nullptr) << what;
+            EXPECT_STRNE(seqmix_last_error(), "") << what;
+            return;
+        }
+        ASSERT_FALSE(must_fail) << what << " was accepted";
+        ASSERT_NE(layer, nullptr) << what;
+        const State state = make_state(layer.get());
+        EXPECT_EQ(run(layer.get(), state.get()), SEQMIX_OK) << what << ": " << seqmix_last_error();
+    }
+    void mutate_file(const char* name, const std::string& bytes, size_t limit, size_t front) {
+        std::mt19937_64 random(20250101);
+        for (int i = 0; i < count_ && !HasFatalFailure(); ++i) {
+            const Mutation mutation = truncate(bytes, limit, random);
+            folder_.write(name, mutation.bytes);
+            open_damaged(mutation.what, true);
+        }
+        EXPECT_EQ(failures_, count_);
+        for (int i = 0; i < count_ && !HasFatalFailure(); ++i) {
+            const Mutation mutation = flip(bytes, front, random);
+            folder_.write(name, mutation.bytes);
+            open_damaged(mutation.what, false);
+        }
+        // Some flips must be found, or the test did not reach the reader.
+        EXPECT_GT(failures_, count_ + count_ / 10);
+    }
+
+    TempFolder folder_;
+    Context context_;
+    std::string weights_, config_;
+    size_t header_ = 0;
+    int count_ = 2000;
+    int failures_ = 0;
+};
+
+TEST_F(LoaderMutations, UndamagedOpens) {
+    open_damaged("nothing", false);
+    EXPECT_EQ(failures_, 0) << seqmix_last_error();
+}
+
+TEST_F(LoaderMutations, Safetensors) {
+    mutate_file("model.safetensors", weights_, weights_.size(), header_);
+}
+
+TEST_F(LoaderMutations, ConfigJson) {
+    // What follows the last brace is white space and may be cut off.
+    mutate_file("config.json", config_, config_.rfind('}') + 1, config_.size());
+}
+
+TEST_F(LoaderMutations, SavedState) {
+    seqmix_status status = SEQMIX_OK;
+    const Layer layer = open(&status);
+    ASSERT_EQ(status, SEQMIX_OK) << seqmix_last_error();
+    const State state = make_state(layer.get());
+    ASSERT_EQ(run(layer.get(), state.get()), SEQMIX_OK) << seqmix_last_error();
+    size_t size = 0;
+    ASSERT_EQ(seqmix_state_save(state.get(), nullptr, 0, &size), SEQMIX_ERR_BUFFER_TOO_SMALL);
+    std::string blob(size, '\0');
+    ASSERT_EQ(seqmix_state_save(state.get(), blob.data(), blob.size(), &size), SEQMIX_OK);
+    const auto load = [&](const std::string& bytes) {
+        // Of its own size, so that a sanitizer sees a read beyond it.
+        const std::vector<char> copy(bytes.begin(), bytes.end());
+        seqmix_state* loaded = nullptr;
+        const seqmix_status result =
+            seqmix_state_load(layer.get(), copy.data(), copy.size(), nullptr, &loaded);
+        EXPECT_EQ(loaded != nullptr, result == SEQMIX_OK);
+        const State owner(loaded);
+        return result;
+    };
+    ASSERT_EQ(load(blob), SEQMIX_OK) << seqmix_last_error();
+    std::mt19937_64 random(20250102);
+    const size_t front = std::min<size_t>(256, blob.size());
+    for (int i = 0; i < 2 * count_; ++i) {
+        const Mutation mutation =
+            i % 2 == 0 ? truncate(blob, blob.size(), random) : flip(blob, front, random);
+        ASSERT_LT(load(mutation.bytes), 0) << mutation.what << " was accepted";
+        EXPECT_STRNE(seqmix_last_error(), "") << mutation.what;
+    }
+}
+
+}  // namespace
