@@ -93,9 +93,7 @@ seqmix_status seqmix_config_clone(const seqmix_config* config, seqmix_config** c
     });
 }
 
-void seqmix_config_destroy(seqmix_config* config) noexcept {
-    delete config;
-}
+void seqmix_config_destroy(seqmix_config* config) noexcept { delete config; }
 
 seqmix_status seqmix_config_set_i64(seqmix_config* config, const char* key,
                                     int64_t value) noexcept {

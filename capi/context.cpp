@@ -36,8 +36,8 @@ Status check_options(const seqmix_context_options& options) {
     // Before 1.0 every minor version is an ABI of its own.
     if (options.version != 0 && (options.version >> 8) != (SEQMIX_VERSION >> 8)) {
         return fail(SEQMIX_ERR_VERSION, "context: the caller was compiled against version ",
-                    options.version >> 16, ".", (options.version >> 8) & 0xff,
-                    ", this library is ", SEQMIX_VERSION_MAJOR, ".", SEQMIX_VERSION_MINOR);
+                    options.version >> 16, ".", (options.version >> 8) & 0xff, ", this library is ",
+                    SEQMIX_VERSION_MAJOR, ".", SEQMIX_VERSION_MINOR);
     }
     return Status();
 }

@@ -137,8 +137,8 @@ seqmix_status seqmix_layer_open(seqmix_context* context, const char* path,
         SEQMIX_REQUIRE("seqmix_layer_open", path);
         SEQMIX_REQUIRE("seqmix_layer_open", layer);
         std::shared_ptr<const LayerCore> core;
-        SEQMIX_TRY(open_model(path, attributes_of(options), context->allocator, context->isa,
-                              &core));
+        SEQMIX_TRY(
+            open_model(path, attributes_of(options), context->allocator, context->isa, &core));
         *layer = wrap(Ref<seqmix_context>::share(context), std::move(core));
         return Status();
     });
@@ -148,9 +148,7 @@ seqmix_layer* seqmix_layer_retain(seqmix_layer* layer) noexcept {
     return Ref<seqmix_layer>::share(layer).detach();
 }
 
-void seqmix_layer_release(seqmix_layer* layer) noexcept {
-    Ref<seqmix_layer>::release(layer);
-}
+void seqmix_layer_release(seqmix_layer* layer) noexcept { Ref<seqmix_layer>::release(layer); }
 
 const char* seqmix_layer_type(const seqmix_layer* layer) noexcept {
     return layer != nullptr ? layer->core->type() : nullptr;

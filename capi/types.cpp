@@ -9,9 +9,7 @@
 
 namespace seqmix {
 
-size_t type_count() {
-    return registered_mixers().size() + model_types().size();
-}
+size_t type_count() { return registered_mixers().size() + model_types().size(); }
 
 const Mixer* type_at(size_t i) {
     const auto mixers = registered_mixers();
@@ -42,8 +40,10 @@ struct ControlSlot {
     int32_t slot;
 };
 constexpr ControlSlot kControls[] = {
-    {"cu_seqlens", SEQMIX_SLOT_CU_SEQLENS}, {"lengths", SEQMIX_SLOT_LENGTHS},
-    {"rows", SEQMIX_SLOT_ROWS},             {"seq_idx", SEQMIX_SLOT_SEQ_IDX},
+    {"cu_seqlens", SEQMIX_SLOT_CU_SEQLENS},
+    {"lengths", SEQMIX_SLOT_LENGTHS},
+    {"rows", SEQMIX_SLOT_ROWS},
+    {"seq_idx", SEQMIX_SLOT_SEQ_IDX},
     {"positions", SEQMIX_SLOT_POSITIONS},
 };
 
@@ -81,9 +81,7 @@ Status find_slot(const Schema& schema, std::string_view name, int32_t* slot) {
 
 using namespace seqmix;
 
-size_t seqmix_type_count(void) noexcept {
-    return type_count();
-}
+size_t seqmix_type_count(void) noexcept { return type_count(); }
 
 const char* seqmix_type_name(size_t i) noexcept {
     return i < type_count() ? type_at(i)->schema->type : nullptr;

@@ -31,13 +31,9 @@
 #define SEQMIX_DEBUG_TEXT "false"
 #endif
 
-uint32_t seqmix_version(void) noexcept {
-    return SEQMIX_VERSION;
-}
+uint32_t seqmix_version(void) noexcept { return SEQMIX_VERSION; }
 
-const char* seqmix_version_string(void) noexcept {
-    return SEQMIX_VERSION_TEXT;
-}
+const char* seqmix_version_string(void) noexcept { return SEQMIX_VERSION_TEXT; }
 
 const char* seqmix_build_info(void) noexcept {
     return "{\"version\":\"" SEQMIX_VERSION_TEXT "\",\"compiler\":\"" SEQMIX_COMPILER
@@ -49,6 +45,4 @@ const char* seqmix_status_name(seqmix_status status) noexcept {
     return seqmix::status_name(status);
 }
 
-const char* seqmix_last_error(void) noexcept {
-    return seqmix::error_text::get();
-}
+const char* seqmix_last_error(void) noexcept { return seqmix::error_text::get(); }

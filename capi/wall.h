@@ -19,12 +19,11 @@ seqmix_status guard(Body&& body) noexcept {
 }
 
 // Returns from the body with NULL_ARGUMENT if a required pointer is NULL.
-#define SEQMIX_REQUIRE(function, pointer)                                             \
-    do {                                                                              \
-        if ((pointer) == nullptr) {                                                   \
-            return ::seqmix::fail(SEQMIX_ERR_NULL_ARGUMENT, function ": '" #pointer   \
-                                                                    "' is NULL");     \
-        }                                                                             \
+#define SEQMIX_REQUIRE(function, pointer)                                                         \
+    do {                                                                                          \
+        if ((pointer) == nullptr) {                                                               \
+            return ::seqmix::fail(SEQMIX_ERR_NULL_ARGUMENT, function ": '" #pointer "' is NULL"); \
+        }                                                                                         \
     } while (0)
 
 // The two-call form for text: *needed counts the terminating zero.

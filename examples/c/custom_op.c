@@ -32,17 +32,17 @@ typedef struct call {
 } call;
 
 /* Adds a float tensor with one to three sizes. */
-static void add(call *c, const char *name, const float *data, int32_t ndim, int64_t size0,
+static void add(call* c, const char* name, const float* data, int32_t ndim, int64_t size0,
                 int64_t size1, int64_t size2) {
-    seqmix_tensor *t = &c->tensors[c->n];
-    seqmix_arg *arg = &c->args[c->n];
-    int64_t *shape = c->shapes[c->n];
+    seqmix_tensor* t = &c->tensors[c->n];
+    seqmix_arg* arg = &c->args[c->n];
+    int64_t* shape = c->shapes[c->n];
     memset(t, 0, sizeof *t);
     memset(arg, 0, sizeof *arg);
     shape[0] = size0;
     shape[1] = size1;
     shape[2] = size2;
-    t->data = (void *)(size_t)data; /* inputs are only read; the struct serves both directions */
+    t->data = (void*)(size_t)data; /* inputs are only read; the struct serves both directions */
     t->device.device_type = SEQMIX_DL_CPU;
     t->ndim = ndim;
     t->dtype.code = SEQMIX_DL_FLOAT;
@@ -55,8 +55,8 @@ static void add(call *c, const char *name, const float *data, int32_t ndim, int6
 }
 
 /* Tokens [first, first + count) of x into y. */
-static void filter(const seqmix_layer *op, const float *x, const float *weight, const float *bias,
-                   float *state, float *y, int first, int count) {
+static void filter(const seqmix_layer* op, const float* x, const float* weight, const float* bias,
+                   float* state, float* y, int first, int count) {
     call c;
     c.n = 0;
     add(&c, "x", x + first * D, 3, 1, count, D); /* (B,T,D) */
@@ -71,8 +71,8 @@ static void filter(const seqmix_layer *op, const float *x, const float *weight, 
 int main(void) {
     static const int blocks[] = {1, 7, 0, 64, 2, 26}; /* T together; a block may even be empty */
     float x[T * D], weight[D * K], bias[D], whole[T * D], parts[T * D], state[(K - 1) * D];
-    seqmix_context *context;
-    seqmix_config *config;
+    seqmix_context* context;
+    seqmix_config* config;
     seqmix_layer *plan, *op;
     size_t b;
     int t, d, k, first = 0;
@@ -115,7 +115,8 @@ int main(void) {
             double expected = bias[d];
             for (k = 0; k < K; ++k) {
                 const int source = t - (K - 1) + k;
-                expected += source < 0 ? 0.0 : (double)weight[d * K + k] * (double)x[source * D + d];
+                expected +=
+                    source < 0 ? 0.0 : (double)weight[d * K + k] * (double)x[source * D + d];
             }
             if (fabs(whole[t * D + d] - expected) > 1e-5 ||
                 fabsf(whole[t * D + d] - parts[t * D + d]) > 1e-6f) {
@@ -125,7 +126,8 @@ int main(void) {
             }
         }
     }
-    printf("%d tokens at once and in %d blocks: equal\n", T, (int)(sizeof blocks / sizeof blocks[0]));
+    printf("%d tokens at once and in %d blocks: equal\n", T,
+           (int)(sizeof blocks / sizeof blocks[0]));
 
     seqmix_layer_release(op);
     seqmix_layer_release(plan);

@@ -14,25 +14,25 @@
 
 /* The functions that this program needs, with their types. */
 static uint32_t (*version)(void);
-static const char *(*last_error)(void);
-static seqmix_status (*type_slot)(const char *, const char *, int32_t *);
-static seqmix_status (*context_create)(const seqmix_context_options *, seqmix_context **);
-static void (*context_release)(seqmix_context *);
-static seqmix_status (*layer_open)(seqmix_context *, const char *, const seqmix_config *,
-                                   seqmix_layer **);
-static void (*layer_release)(seqmix_layer *);
-static size_t (*layer_slot_count)(const seqmix_layer *);
-static seqmix_status (*layer_slot_info)(const seqmix_layer *, size_t, seqmix_slot_info *);
-static seqmix_status (*layer_forward)(const seqmix_layer *, seqmix_state *, const seqmix_arg *,
-                                      size_t, const seqmix_forward_options *);
-static seqmix_status (*state_create)(const seqmix_layer *, const seqmix_state_options *,
-                                     seqmix_state **);
-static void (*state_destroy)(seqmix_state *);
+static const char* (*last_error)(void);
+static seqmix_status (*type_slot)(const char*, const char*, int32_t*);
+static seqmix_status (*context_create)(const seqmix_context_options*, seqmix_context**);
+static void (*context_release)(seqmix_context*);
+static seqmix_status (*layer_open)(seqmix_context*, const char*, const seqmix_config*,
+                                   seqmix_layer**);
+static void (*layer_release)(seqmix_layer*);
+static size_t (*layer_slot_count)(const seqmix_layer*);
+static seqmix_status (*layer_slot_info)(const seqmix_layer*, size_t, seqmix_slot_info*);
+static seqmix_status (*layer_forward)(const seqmix_layer*, seqmix_state*, const seqmix_arg*, size_t,
+                                      const seqmix_forward_options*);
+static seqmix_status (*state_create)(const seqmix_layer*, const seqmix_state_options*,
+                                     seqmix_state**);
+static void (*state_destroy)(seqmix_state*);
 
 /* Stores the symbol's address in a function pointer; C has no cast from data to function pointers,
  * POSIX promises that the bytes are the same. */
-static void resolve(void *library, const char *name, void *pointer) {
-    void *address = dlsym(library, name);
+static void resolve(void* library, const char* name, void* pointer) {
+    void* address = dlsym(library, name);
     if (address == NULL) {
         fprintf(stderr, "%s\n", dlerror());
         exit(1);
@@ -47,21 +47,21 @@ static void check(seqmix_status status) {
     }
 }
 
-int main(int argc, char **argv) {
-    const char *path = argc > 1 ? argv[1] : "libseqmix.so.0";
-    const char *model_path = argc > 2 ? argv[2] : "models/shakespeare";
-    const char *prompt = argc > 3 && argv[3][0] != '\0' ? argv[3] : "ROMEO:\nWhat light";
+int main(int argc, char** argv) {
+    const char* path = argc > 1 ? argv[1] : "libseqmix.so.0";
+    const char* model_path = argc > 2 ? argv[2] : "models/shakespeare";
+    const char* prompt = argc > 3 && argv[3][0] != '\0' ? argv[3] : "ROMEO:\nWhat light";
     int count = argc > 4 ? atoi(argv[4]) : 200;
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    seqmix_context *context;
+    void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    seqmix_context* context;
     seqmix_context_options options;
-    seqmix_layer *model;
-    seqmix_state *state;
+    seqmix_layer* model;
+    seqmix_state* state;
     seqmix_tensor tokens, logits;
     seqmix_arg args[2];
     int64_t tokens_shape[2], logits_shape[2], i;
-    int32_t *token_data;
-    float *logit_data;
+    int32_t* token_data;
+    float* logit_data;
     size_t s;
 
     if (library == NULL) {

@@ -24,7 +24,7 @@ static void check(seqmix_status status) {
 }
 
 /* A tensor is a view of your memory: a pointer, an element type and sizes. Nothing is copied. */
-static seqmix_tensor view(void *data, uint8_t code, int32_t ndim, int64_t *shape) {
+static seqmix_tensor view(void* data, uint8_t code, int32_t ndim, int64_t* shape) {
     seqmix_tensor t;
     memset(&t, 0, sizeof t);
     t.data = data;
@@ -38,7 +38,7 @@ static seqmix_tensor view(void *data, uint8_t code, int32_t ndim, int64_t *shape
 }
 
 /* An argument of a call: which tensor of the layer's type, by name. */
-static seqmix_arg arg(const seqmix_layer *layer, const char *name, const seqmix_tensor *tensor) {
+static seqmix_arg arg(const seqmix_layer* layer, const char* name, const seqmix_tensor* tensor) {
     seqmix_arg a;
     memset(&a, 0, sizeof a);
     check(seqmix_type_slot(seqmix_layer_type(layer), name, &a.slot));
@@ -47,7 +47,7 @@ static seqmix_arg arg(const seqmix_layer *layer, const char *name, const seqmix_
 }
 
 /* The last size of a slot: for "logits" the vocabulary, for a layer's "y" its width. */
-static int64_t width(const seqmix_layer *layer, const char *name) {
+static int64_t width(const seqmix_layer* layer, const char* name) {
     size_t i;
     for (i = 0; i < seqmix_layer_slot_count(layer); ++i) {
         seqmix_slot_info info;
@@ -62,8 +62,8 @@ static int64_t width(const seqmix_layer *layer, const char *name) {
     exit(1);
 }
 
-static void *allocate(int64_t count) {
-    void *memory = calloc((size_t)count, 4);
+static void* allocate(int64_t count) {
+    void* memory = calloc((size_t)count, 4);
     if (memory == NULL) {
         exit(1);
     }
@@ -71,16 +71,16 @@ static void *allocate(int64_t count) {
 }
 
 /* Part 1: the prompt, then `count` bytes, each the likeliest one. */
-static void stream(const seqmix_layer *model, const char *prompt, int count) {
+static void stream(const seqmix_layer* model, const char* prompt, int count) {
     const int64_t length = (int64_t)strlen(prompt);
     const int64_t vocabulary = width(model, "logits_last");
-    int32_t *tokens = allocate(length);
-    float *logits = allocate(vocabulary);
+    int32_t* tokens = allocate(length);
+    float* logits = allocate(vocabulary);
     int64_t tokens_shape[2] = {1, 0}, logits_shape[2] = {1, 0}; /* (B,T) and (B,V) */
     seqmix_tensor tokens_view = view(tokens, SEQMIX_DL_INT, 2, tokens_shape);
     seqmix_tensor logits_view = view(logits, SEQMIX_DL_FLOAT, 2, logits_shape);
     seqmix_arg args[2];
-    seqmix_state *state;
+    seqmix_state* state;
     int64_t i;
 
     args[0] = arg(model, "tokens", &tokens_view);
@@ -113,10 +113,10 @@ static void stream(const seqmix_layer *model, const char *prompt, int count) {
 }
 
 /* Part 2: logits of the whole model and of its children in turn. Returns whether they are equal. */
-static int child_by_child(const seqmix_layer *model, const char *text) {
+static int child_by_child(const seqmix_layer* model, const char* text) {
     const int64_t length = (int64_t)strlen(text);
     const int64_t vocabulary = width(model, "logits");
-    int32_t *tokens = allocate(length);
+    int32_t* tokens = allocate(length);
     float *whole = allocate(length * vocabulary), *x = NULL;
     int64_t tokens_shape[2], logits_shape[3], x_shape[3], y_shape[3];
     seqmix_tensor tokens_view = view(tokens, SEQMIX_DL_INT, 2, tokens_shape);
@@ -140,10 +140,10 @@ static int child_by_child(const seqmix_layer *model, const char *text) {
     /* A fresh state, of which each child gets its own part. */
     check(seqmix_state_create(model, NULL, &parts));
     for (i = 0; i < seqmix_layer_child_count(model); ++i) {
-        seqmix_layer *child;
-        seqmix_state *part;
+        seqmix_layer* child;
+        seqmix_state* part;
         seqmix_tensor x_view, y_view;
-        float *y;
+        float* y;
         check(seqmix_layer_child(model, i, &child));
         check(seqmix_state_child(parts, i, &part));
         y_shape[2] = width(child, "y");
@@ -171,12 +171,12 @@ static int child_by_child(const seqmix_layer *model, const char *text) {
     return equal;
 }
 
-int main(int argc, char **argv) {
-    const char *path = argc > 1 ? argv[1] : "models/shakespeare";
-    const char *prompt = argc > 2 && argv[2][0] != '\0' ? argv[2] : "ROMEO:\nWhat light";
+int main(int argc, char** argv) {
+    const char* path = argc > 1 ? argv[1] : "models/shakespeare";
+    const char* prompt = argc > 2 && argv[2][0] != '\0' ? argv[2] : "ROMEO:\nWhat light";
     const int count = argc > 3 ? atoi(argv[3]) : 200;
-    seqmix_context *context;
-    seqmix_layer *model;
+    seqmix_context* context;
+    seqmix_layer* model;
     int equal;
 
     check(seqmix_context_create(NULL, &context)); /* the best instruction set, all CPUs */

@@ -89,8 +89,8 @@ int main(int argc, char** argv) try {
               << generator.continue_from(fork, last, std::min(count, 40), 1) << "\n";
     seqmix::State resumed = seqmix::State::load(model, session);
     const bool same = generator.continue_from(resumed, last, count) == text;
-    std::cerr << "session of " << session.size() << " bytes, resumed: "
-              << (same ? "the same text" : "ANOTHER TEXT") << "\n";
+    std::cerr << "session of " << session.size()
+              << " bytes, resumed: " << (same ? "the same text" : "ANOTHER TEXT") << "\n";
     return same ? 0 : 1;
 } catch (const seqmix::Error& error) {
     std::cerr << error.what() << "\n";

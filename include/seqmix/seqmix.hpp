@@ -79,21 +79,11 @@ inline void check(seqmix_status status) {
 
 /* ------------------------------------------------------------------ library */
 
-inline uint32_t version() noexcept {
-    return seqmix_version();
-}
-inline const char* version_string() noexcept {
-    return seqmix_version_string();
-}
-inline const char* build_info() noexcept {
-    return seqmix_build_info();
-}
-inline const char* status_name(seqmix_status status) noexcept {
-    return seqmix_status_name(status);
-}
-inline const char* last_error() noexcept {
-    return seqmix_last_error();
-}
+inline uint32_t version() noexcept { return seqmix_version(); }
+inline const char* version_string() noexcept { return seqmix_version_string(); }
+inline const char* build_info() noexcept { return seqmix_build_info(); }
+inline const char* status_name(seqmix_status status) noexcept { return seqmix_status_name(status); }
+inline const char* last_error() noexcept { return seqmix_last_error(); }
 inline std::vector<std::string> type_names() {
     std::vector<std::string> names;
     for (std::size_t i = 0; i < seqmix_type_count(); ++i) {
@@ -120,7 +110,7 @@ constexpr seqmix_dtype dtype_of() {
     using U = std::remove_cv_t<T>;
     static_assert(std::is_arithmetic_v<U>, "not an element type");
     static_assert(!std::is_same_v<U, long double>, "not an element type");
-    constexpr uint8_t code = std::is_same_v<U, bool>         ? SEQMIX_DL_BOOL
+    constexpr uint8_t code = std::is_same_v<U, bool>       ? SEQMIX_DL_BOOL
                              : std::is_floating_point_v<U> ? SEQMIX_DL_FLOAT
                              : std::is_signed_v<U>         ? SEQMIX_DL_INT
                                                            : SEQMIX_DL_UINT;
@@ -612,10 +602,9 @@ class Layer {
     /* Any of M, v and y_core may be null. */
     void materialize(const Args& args, const seqmix_materialize_options& options,
                      const TensorView* M, const TensorView* v, const TensorView* y_core) const {
-        check(seqmix_layer_materialize(handle_, nullptr, args.data(), args.size(), &options,
-                                       M == nullptr ? nullptr : M->get(),
-                                       v == nullptr ? nullptr : v->get(),
-                                       y_core == nullptr ? nullptr : y_core->get()));
+        check(seqmix_layer_materialize(
+            handle_, nullptr, args.data(), args.size(), &options, M == nullptr ? nullptr : M->get(),
+            v == nullptr ? nullptr : v->get(), y_core == nullptr ? nullptr : y_core->get()));
     }
 
   private:

@@ -12,9 +12,7 @@ enum class DType : uint8_t { f32, f64, f16, bf16, i8, u8, boolean, i32, i64, unk
 
 // Sets of dtypes: bit i stands for DType(i). The same values are public as SEQMIX_DTYPE_*.
 using DTypeSet = uint32_t;
-constexpr DTypeSet dtype_bit(DType type) {
-    return 1u << static_cast<uint32_t>(type);
-}
+constexpr DTypeSet dtype_bit(DType type) { return 1u << static_cast<uint32_t>(type); }
 constexpr DTypeSet kF32 = dtype_bit(DType::f32);
 constexpr DTypeSet kReal = kF32 | dtype_bit(DType::f64);
 constexpr DTypeSet kWeight = kReal | dtype_bit(DType::f16) | dtype_bit(DType::bf16);

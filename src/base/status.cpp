@@ -55,9 +55,7 @@ constexpr struct {
 
 namespace error_text {
 
-const char* get() noexcept {
-    return text.bytes;
-}
+const char* get() noexcept { return text.bytes; }
 
 void clear() noexcept {
     text.size = 0;

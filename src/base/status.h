@@ -26,11 +26,11 @@ class [[nodiscard]] Status {
 };
 
 // Returns from the enclosing function if `expression` failed.
-#define SEQMIX_TRY(expression)                                     \
-    do {                                                           \
+#define SEQMIX_TRY(expression)                                        \
+    do {                                                              \
         if (::seqmix::Status status_ = (expression); !status_.ok()) { \
-            return status_;                                        \
-        }                                                          \
+            return status_;                                           \
+        }                                                             \
     } while (0)
 
 // A list of sizes printed as "(2,128,8)".
@@ -47,24 +47,12 @@ void append(std::string_view text) noexcept;
 void append(int64_t value) noexcept;
 void append(double value) noexcept;
 void append(Dims dims) noexcept;
-inline void append(const char* text) noexcept {
-    append(std::string_view(text));
-}
-inline void append(const std::string& text) noexcept {
-    append(std::string_view(text));
-}
-inline void append(int32_t value) noexcept {
-    append(static_cast<int64_t>(value));
-}
-inline void append(uint32_t value) noexcept {
-    append(static_cast<int64_t>(value));
-}
-inline void append(size_t value) noexcept {
-    append(static_cast<int64_t>(value));
-}
-inline void append(char value) noexcept {
-    append(std::string_view(&value, 1));
-}
+inline void append(const char* text) noexcept { append(std::string_view(text)); }
+inline void append(const std::string& text) noexcept { append(std::string_view(text)); }
+inline void append(int32_t value) noexcept { append(static_cast<int64_t>(value)); }
+inline void append(uint32_t value) noexcept { append(static_cast<int64_t>(value)); }
+inline void append(size_t value) noexcept { append(static_cast<int64_t>(value)); }
+inline void append(char value) noexcept { append(std::string_view(&value, 1)); }
 }  // namespace error_text
 
 // fail(SEQMIX_ERR_SHAPE, "mamba: tensor 'x' shape ", dims, ", expected ...").

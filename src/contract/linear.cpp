@@ -33,9 +33,7 @@ void Linear::bind(const Weight& weight, const Weight& bias, int64_t out, int64_t
         case DType::bf16: type_ = WeightType::bf16; break;
         case DType::f16: type_ = WeightType::f16; break;
         case DType::f32: type_ = WeightType::f32; break;
-        default:
-            rounded_ = weight_f32(weight, call.allocator);
-            weight_ = rounded_.data();
+        default: rounded_ = weight_f32(weight, call.allocator); weight_ = rounded_.data();
     }
 }
 

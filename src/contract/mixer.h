@@ -67,9 +67,9 @@ class Plan {
     virtual ~Plan() = default;
 
     const Mixer* mixer = nullptr;
-    Attributes attributes;                           // resolved
+    Attributes attributes;                              // resolved
     std::map<std::string, int64_t, std::less<>> sizes;  // symbols of the schema's shapes
-    std::vector<Slot> slots;                         // sorted by number, controls included
+    std::vector<Slot> slots;                            // sorted by number, controls included
     std::vector<StateTensor> states;
     Capabilities capabilities;
     int64_t chunk = 0;
@@ -125,11 +125,11 @@ class Bound {
 };
 
 // "mamba/avx512": a static text for each level that has a kernel table of its own.
-#define SEQMIX_KERNEL_NAME(name, isa)                                       \
-    ((isa) == ::seqmix::Isa::reference                      ? name "/reference" \
+#define SEQMIX_KERNEL_NAME(name, isa)                                            \
+    ((isa) == ::seqmix::Isa::reference                       ? name "/reference" \
      : SEQMIX_BUILT_AVX512 && (isa) == ::seqmix::Isa::avx512 ? name "/avx512"    \
      : SEQMIX_BUILT_AVX2 && (isa) >= ::seqmix::Isa::avx2     ? name "/avx2"      \
-                                                            : name "/generic")
+                                                             : name "/generic")
 #ifdef SEQMIX_HAVE_AVX512
 #define SEQMIX_BUILT_AVX512 true
 #else
@@ -222,7 +222,7 @@ struct StepShape {
     int64_t tokens;  // packed tokens of the step
     int64_t rows;    // rows of the call
     size_t workers;
-    bool real64;     // level reference
+    bool real64;  // level reference
 };
 
 struct Call {
@@ -232,9 +232,10 @@ struct Call {
     int64_t segment_count = 0;
     const RowRun* runs = nullptr;
     int64_t run_count = 0;
-    const Matrix* slots = nullptr;  // by slot number; absent ones are empty
+    const Matrix* slots = nullptr;      // by slot number; absent ones are empty
     const StateRows* states = nullptr;  // in the order of plan.states
-    const int64_t* positions = nullptr;  // by state row: tokens consumed before this step; may be null
+    const int64_t* positions =
+        nullptr;  // by state row: tokens consumed before this step; may be null
     // A stack's children: states of child i begin at leaves[i].
     const struct StateLeaf* leaves = nullptr;
     Scratch scratch;

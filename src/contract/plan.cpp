@@ -133,8 +133,7 @@ Status resolve_slots(const Schema& schema, Plan& plan) {
         // "(D,N)" of one row is "(R,D,N)" of a call or of the whole state.
         const std::string shape = "(R," + std::string(spec.shape).substr(1);
         const std::string name = spec.name;
-        SlotSpec slot{spec.slot, spec.name,    Role::state, true,
-                      kReal,     shape.c_str(), spec.doc};
+        SlotSpec slot{spec.slot, spec.name, Role::state, true, kReal, shape.c_str(), spec.doc};
         if (!schema.operation) {
             SEQMIX_TRY(add_slot(slot, plan));
             continue;

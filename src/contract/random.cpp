@@ -21,9 +21,7 @@ uint64_t mix(uint64_t x) {
 Random::Random(uint64_t seed, uint64_t stream)
     : key_(mix(mix(seed + 0x9e3779b97f4a7c15u) + mix(stream + 0xd1b54a32d192ed03u))) {}
 
-uint64_t Random::next() {
-    return mix(key_ + 0x9e3779b97f4a7c15u * ++counter_);
-}
+uint64_t Random::next() { return mix(key_ + 0x9e3779b97f4a7c15u * ++counter_); }
 
 double Random::uniform(double low, double high) {
     const double unit = static_cast<double>(next() >> 11) * 0x1p-53;

@@ -18,8 +18,8 @@ enum class AttributeType : uint8_t { boolean, i64, f64, str, i64s, f64s };
 struct AttributeSpec {
     const char* name;
     AttributeType type;
-    const char* default_value;  // as text ("16", "true", "none"); null = required
-    double min = 0, max = 0;    // for numbers, when min < max
+    const char* default_value;      // as text ("16", "true", "none"); null = required
+    double min = 0, max = 0;        // for numbers, when min < max
     const char* choices = nullptr;  // for strings: "none|rms"
     const char* doc = "";
 };
@@ -36,7 +36,7 @@ struct SlotSpec {
     const char* shape;
     const char* doc;
     const char* limit = nullptr;  // integers: values are in [0, this size)
-    bool direct = false;  // too wide to be copied: needs unit stride in its last axis
+    bool direct = false;          // too wide to be copied: needs unit stride in its last axis
 };
 
 // A tensor of the recurrent state, one row of it. Blocks show it as slot `slot`, role state;
@@ -51,10 +51,10 @@ struct StateSpec {
 
 // Facts about a type (house.md: capabilities are facts in the plan, not virtual functions).
 struct Capabilities {
-    bool stateful = false;     // has a recurrent state (positions at least)
+    bool stateful = false;       // has a recurrent state (positions at least)
     bool constant_state = true;  // the state's size does not depend on the tokens seen
     bool causal = true;
-    bool reversible = false;   // has the attribute `reverse`
+    bool reversible = false;  // has the attribute `reverse`
     bool materialize = false;
 };
 
@@ -69,7 +69,8 @@ struct Schema {
     std::span<const SlotSpec> slots;
     std::span<const StateSpec> states;
     Capabilities capabilities;
-    int64_t chunk;  // time is cut every `chunk` tokens, counted from a row's first token of the call
+    int64_t
+        chunk;  // time is cut every `chunk` tokens, counted from a row's first token of the call
 };
 
 }  // namespace seqmix

@@ -39,8 +39,8 @@ Array<float> weight_f32_transposed(const Weight& weight, int64_t rows, int64_t c
     const int64_t size = dtype_size(weight.dtype);
     for (int64_t r = 0; r < rows; ++r) {
         for (int64_t c = 0; c < columns; ++c) {
-            out[c * rows + r] = static_cast<float>(
-                element_to_f64(bytes + (r * columns + c) * size, weight.dtype));
+            out[c * rows + r] =
+                static_cast<float>(element_to_f64(bytes + (r * columns + c) * size, weight.dtype));
         }
     }
     return out;

@@ -31,8 +31,11 @@ constexpr SlotSpec kSlots[] = {
     {kNormBias, "norm.bias", Role::weight, false, kWeight, "(D)", "shift of a LayerNorm"},
 };
 constexpr Schema kSchema = {
-    "block", "One layer of a model: norm, mixer, residual", "", false, kAttributes, kSlots, {},
-    {.stateful = true}, 512,
+    "block",     "One layer of a model: norm, mixer, residual",
+    "",          false,
+    kAttributes, kSlots,
+    {},          {.stateful = true},
+    512,
 };
 
 struct BlockPlan : Plan {

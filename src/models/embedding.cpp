@@ -48,9 +48,7 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     return Status();
 }
 
-size_t scratch(const Plan&, const StepShape&) {
-    return 0;
-}
+size_t scratch(const Plan&, const StepShape&) { return 0; }
 
 // A gather of rows is bound by memory: plain loops serve at every level.
 template <class T>

@@ -47,7 +47,8 @@ Status describe(const Attributes& attributes, std::unique_ptr<Plan>& out) {
 Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     const auto& plan = static_cast<const LinearPlan&>(call.plan);
     auto bound = std::make_unique<LinearBound>();
-    bound->map.bind(call.weights.get(kWeightSlot), call.weights.get(kBias), plan.out, plan.in, call);
+    bound->map.bind(call.weights.get(kWeightSlot), call.weights.get(kBias), plan.out, plan.in,
+                    call);
     bound->kernel_name = SEQMIX_KERNEL_NAME("linear", call.isa);
     out = std::move(bound);
     return Status();
@@ -68,8 +69,8 @@ void run(const Bound& base, const Call& call) {
 
 void run_reference(const Bound& base, const Call& call) {
     const Matrix &x = call.slot(kX), &y = call.slot(kY);
-    static_cast<const LinearBound&>(base).map.run_reference(
-        call.tokens, x.as<double>(), x.stride, y.as<double>(), y.stride);
+    static_cast<const LinearBound&>(base).map.run_reference(call.tokens, x.as<double>(), x.stride,
+                                                            y.as<double>(), y.stride);
 }
 
 void init(const Plan& base, const Slot& slot, Random& random, double* out) {

@@ -22,9 +22,15 @@ constexpr SlotSpec kSlots[] = {
     {kBias, "bias", Role::weight, false, kWeight, "(D)", "shift of a LayerNorm"},
 };
 constexpr Schema kSchema = {
-    "norm", "RMSNorm or LayerNorm of every token",
+    "norm",
+    "RMSNorm or LayerNorm of every token",
     "Zhang and Sennrich 2019, eq. 4; Ba, Kiros and Hinton 2016, eq. 4",
-    false, kAttributes, kSlots, {}, {}, 512,
+    false,
+    kAttributes,
+    kSlots,
+    {},
+    {},
+    512,
 };
 
 struct NormPlan : Plan {
@@ -70,9 +76,7 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     return Status();
 }
 
-size_t scratch(const Plan&, const StepShape&) {
-    return 0;
-}
+size_t scratch(const Plan&, const StepShape&) { return 0; }
 
 void run(const Bound& base, const Call& call) {
     const auto& bound = static_cast<const NormBound&>(base);

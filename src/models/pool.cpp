@@ -23,8 +23,11 @@ constexpr StateSpec kStates[] = {
     {kSum, "sum", "(D+1)", false, "sum over the tokens so far, and their number"},
 };
 constexpr Schema kSchema = {
-    "pool", "Mean over the tokens of a row", "", false, kAttributes, kSlots, kStates,
-    {.stateful = true}, 512,
+    "pool",      "Mean over the tokens of a row",
+    "",          false,
+    kAttributes, kSlots,
+    kStates,     {.stateful = true},
+    512,
 };
 
 struct PoolPlan : Plan {
@@ -54,9 +57,7 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     return Status();
 }
 
-size_t scratch(const Plan&, const StepShape&) {
-    return 0;
-}
+size_t scratch(const Plan&, const StepShape&) { return 0; }
 
 // The sum is one chain over tokens per channel, so cuts of time change nothing.
 template <class T>

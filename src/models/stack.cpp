@@ -29,9 +29,11 @@ constexpr SlotSpec kSlots[] = {
     {kHidden, "hidden", Role::output, true, kReal, "(B,T,D)", "what the last layer gives the head"},
 };
 constexpr Schema kSchema = {
-    "stack",
-    "A model: embedding or encoder, blocks, norm, pool, head; made by seqmix_layer_open",
-    "", false, {}, kSlots, {}, {.stateful = true}, 512,
+    "stack", "A model: embedding or encoder, blocks, norm, pool, head; made by seqmix_layer_open",
+    "",      false,
+    {},      kSlots,
+    {},      {.stateful = true},
+    512,
 };
 
 struct StackPlan : Plan {
@@ -55,9 +57,7 @@ Status bind(const BindCall&, std::unique_ptr<Bound>&) {
     return fail(SEQMIX_ERR_UNSUPPORTED, kSchema.type, ": a stack's weights come with its file");
 }
 
-size_t element(bool real64) {
-    return real64 ? sizeof(double) : sizeof(float);
-}
+size_t element(bool real64) { return real64 ? sizeof(double) : sizeof(float); }
 
 size_t scratch(const Plan& base, const StepShape& step) {
     const auto& plan = static_cast<const StackPlan&>(base);
@@ -266,9 +266,7 @@ int64_t attribute(const StackSpec& spec, const char* name) {
 
 }  // namespace
 
-std::span<const Mixer* const> model_types() {
-    return kTypes;
-}
+std::span<const Mixer* const> model_types() { return kTypes; }
 
 const Mixer* find_model_type(std::string_view type) {
     for (const Mixer* mixer : kTypes) {

@@ -14,9 +14,7 @@ namespace {
 // Raised in the child of a fork: threads do not survive it, so pools of older generations are dead.
 std::atomic<uint32_t> fork_generation{0};
 
-void after_fork_in_child() {
-    fork_generation.fetch_add(1, std::memory_order_relaxed);
-}
+void after_fork_in_child() { fork_generation.fetch_add(1, std::memory_order_relaxed); }
 
 void watch_forks() {
     // Once per process; a failure (no memory) only means that a forked child must not use the pool.
@@ -45,8 +43,8 @@ constexpr int kSpins = 4000;
 struct ThreadPool::Shared {
     uint32_t generation;
     std::vector<std::thread> workers;
-    std::atomic<bool> in_use{false};   // by one caller
-    std::atomic<uint32_t> epoch{0};    // raised for every job; workers wait on it
+    std::atomic<bool> in_use{false};  // by one caller
+    std::atomic<uint32_t> epoch{0};   // raised for every job; workers wait on it
     std::atomic<bool> stop{false};
     // The job. Written by the caller before it raises the epoch.
     seqmix_task_fn fn = nullptr;
@@ -133,11 +131,13 @@ void ThreadPool::start() {
 
 ThreadPool::Shared* ThreadPool::acquire() {
     Shared* shared = shared_.load(std::memory_order_acquire);
-    if (shared == nullptr || shared->generation != fork_generation.load(std::memory_order_relaxed)) {
+    if (shared == nullptr ||
+        shared->generation != fork_generation.load(std::memory_order_relaxed)) {
         start();
         shared = shared_.load(std::memory_order_acquire);
     }
-    if (shared == nullptr || shared->generation != fork_generation.load(std::memory_order_relaxed) ||
+    if (shared == nullptr ||
+        shared->generation != fork_generation.load(std::memory_order_relaxed) ||
         shared->workers.empty() || shared->in_use.exchange(true, std::memory_order_acquire)) {
         return nullptr;
     }

@@ -5,9 +5,7 @@
 namespace seqmix {
 namespace {
 
-const char* type_of(const Plan& plan) {
-    return plan.mixer->schema->type;
-}
+const char* type_of(const Plan& plan) { return plan.mixer->schema->type; }
 
 std::string dtype_list(DTypeSet set, bool real64) {
     std::string text;
@@ -29,8 +27,8 @@ bool match_dimension(int64_t want, int64_t size, Arguments* args) {
         case kDimT: return args->time < 0 ? (args->time = size, true) : args->time == size;
         case kDimR: return args->rows < 0 ? (args->rows = size, true) : args->rows == size;
         case kDimR1:
-            return size >= 1 && (args->rows < 0 ? (args->rows = size - 1, true)
-                                                : args->rows == size - 1);
+            return size >= 1 &&
+                   (args->rows < 0 ? (args->rows = size - 1, true) : args->rows == size - 1);
         default: return want == size;
     }
 }
@@ -131,9 +129,7 @@ Status check_limit(const Plan& plan, const Slot& slot, const View& view) {
     return Status();
 }
 
-bool written(Role role) {
-    return role == Role::output || role == Role::state_out;
-}
+bool written(Role role) { return role == Role::output || role == Role::state_out; }
 
 Status check_aliasing(const Plan& plan, const Arguments& args) {
     for (size_t i = 0; i < plan.slots.size(); ++i) {

@@ -28,9 +28,9 @@ Status read_arguments(const Plan& plan, bool real64, const seqmix_arg* args, siz
 
 // Where a row of the call lies in x.
 struct RowSpan {
-    int64_t batch;   // first index of x
-    int64_t begin;   // first token
-    int64_t count;   // tokens
+    int64_t batch;  // first index of x
+    int64_t begin;  // first token
+    int64_t count;  // tokens
     int64_t state_row;
 };
 // Row r of a call; `r` < args.rows. Values were checked by read_arguments.

@@ -24,8 +24,8 @@ struct Cursor {
 struct Buffers {
     Cursor* cursors = nullptr;
     Step step;
-    Matrix* matrices = nullptr;     // by slot number
-    void** staging = nullptr;       // by position in plan.slots
+    Matrix* matrices = nullptr;  // by slot number
+    void** staging = nullptr;    // by position in plan.slots
     StateRows* op_states = nullptr;
     StateLeaf* leaves = nullptr;
     std::byte* scratch = nullptr;
@@ -83,9 +83,8 @@ void lay_out(Arena& arena, const LayerCore& core, bool real64, size_t workers, i
     b->leaves = arena.template take<StateLeaf>(static_cast<int64_t>(core.children.size()));
     for (size_t i = 0; i < plan.slots.size(); ++i) {
         const int64_t count = staging_count(plan.slots[i], real64, rows, most);
-        void* memory = arena.template take<double>((real64 || plan.slots[i].limit > 0)
-                                                       ? count
-                                                       : (count + 1) / 2);
+        void* memory = arena.template take<double>(
+            (real64 || plan.slots[i].limit > 0) ? count : (count + 1) / 2);
         if (b->staging != nullptr) {
             b->staging[i] = memory;
         }
@@ -257,8 +256,8 @@ bool ForwardCall::direct_slots_continue(const Place& place, int64_t count) const
         } else if (count == 1) {
             continue;  // two single tokens are a matrix wherever they lie
         }
-        const std::byte* next = token_address(view, at) +
-                                (distance * last.count) * view.element_size();
+        const std::byte* next =
+            token_address(view, at) + (distance * last.count) * view.element_size();
         if ((count > 1 && distance != inside) || token_address(view, place) != next) {
             return false;
         }
@@ -299,12 +298,9 @@ Status ForwardCall::add_piece(int64_t row, int64_t begin, int64_t end) {
             SEQMIX_TRY(flush());
             first_segment = 0;
         }
-        step.segments[step.segment_count] = {step.tokens,
-                                             stop - i,
-                                             row,
-                                             cursor.span.state_row,
-                                             reset,
-                                             i <= cursor.last_true && cursor.last_true < stop};
+        step.segments[step.segment_count] = {
+            step.tokens,           stop - i, row,
+            cursor.span.state_row, reset,    i <= cursor.last_true && cursor.last_true < stop};
         step.places[step.segment_count] = place_of(cursor, i);
         ++step.segment_count;
         step.tokens += stop - i;
@@ -494,8 +490,7 @@ Status ForwardCall::run_chunks(const seqmix_forward_options& options) {
                 continue;
             }
             const int64_t end = chunk >= count - begin ? count : begin + chunk;
-            if (buffers_.step.tokens > 0 &&
-                buffers_.step.tokens + (end - begin) > most_tokens_) {
+            if (buffers_.step.tokens > 0 && buffers_.step.tokens + (end - begin) > most_tokens_) {
                 SEQMIX_TRY(flush());
                 SEQMIX_TRY(poll(options));
             }
@@ -532,8 +527,8 @@ Status ForwardCall::run(const seqmix_arg* args, size_t n, const seqmix_forward_o
     workspace_ = layer_.context->workspaces.acquire(measure.bytes());
     Scratch arena(workspace_.data(), workspace_.size());
     lay_out(arena, core_, real64, workers, args_.rows, args_.tokens, &buffers_);
-    most_tokens_ = plan_.chunk == kWholeSequence ? args_.tokens
-                                                 : std::max(core_.step_tokens, plan_.chunk);
+    most_tokens_ =
+        plan_.chunk == kWholeSequence ? args_.tokens : std::max(core_.step_tokens, plan_.chunk);
     std::fill_n(buffers_.matrices, plan_.slot_limit(), Matrix{});
     start_cursors();
     zero_padding(plan_, args_);

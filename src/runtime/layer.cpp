@@ -372,8 +372,8 @@ uint64_t LayerCore::weight_bytes() const {
         for (const auto& entry : core.weights->entries) {
             if (std::find(seen.begin(), seen.end(), entry.weight.data) == seen.end()) {
                 seen.push_back(entry.weight.data);
-                total += static_cast<uint64_t>(entry.weight.count() *
-                                               dtype_size(entry.weight.dtype));
+                total +=
+                    static_cast<uint64_t>(entry.weight.count() * dtype_size(entry.weight.dtype));
             }
         }
     };

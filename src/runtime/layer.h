@@ -37,8 +37,8 @@ struct LayerCore {
     std::shared_ptr<const Bound> bound;          // null for a plan, or an incomplete checkpoint
     std::string role;                            // of a stack's child
     std::vector<std::shared_ptr<const LayerCore>> children;
-    std::string info;     // JSON
-    std::string missing;  // why an incomplete checkpoint cannot run; empty = it can
+    std::string info;         // JSON
+    std::string missing;      // why an incomplete checkpoint cannot run; empty = it can
     int64_t step_tokens = 0;  // most packed tokens of a step (unless one chunk is longer)
 
     const Mixer& mixer() const { return *plan->mixer; }

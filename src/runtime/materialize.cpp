@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "runtime/staging.h"
 #include "runtime/layer.h"
+#include "runtime/staging.h"
 
 namespace seqmix {
 namespace {
@@ -73,8 +73,8 @@ std::vector<Matrix> read_row(const Plan& plan, const Arguments& args, int64_t ro
             flip(values, 1, args.time, width);
         }
         storage.push_back(std::move(values));
-        slots[static_cast<size_t>(plan.slots[i].slot)] = {storage.back().data(),
-                                                          token ? width : 0, args.variants[i]};
+        slots[static_cast<size_t>(plan.slots[i].slot)] = {storage.back().data(), token ? width : 0,
+                                                          args.variants[i]};
     }
     return slots;
 }
@@ -104,11 +104,11 @@ Status materialize(const seqmix_layer& layer, const seqmix_arg* args, size_t n,
     const LaneInfo info = core.mixer().lanes(plan);
     Range positions{}, lanes{};
     SEQMIX_TRY(check_range(type, "positions", options.first, options.count, call.time, &positions));
-    SEQMIX_TRY(check_range(type, "lanes", options.lane_first, options.lane_count, info.lanes,
-                           &lanes));
+    SEQMIX_TRY(
+        check_range(type, "lanes", options.lane_first, options.lane_count, info.lanes, &lanes));
     View m_view, v_view, y_view;
-    SEQMIX_TRY(check_output(type, "M", M, {call.batch, lanes.count, positions.count, call.time},
-                            &m_view));
+    SEQMIX_TRY(
+        check_output(type, "M", M, {call.batch, lanes.count, positions.count, call.time}, &m_view));
     SEQMIX_TRY(check_output(type, "v", v, {call.batch, lanes.count, call.time, info.dv}, &v_view));
     SEQMIX_TRY(check_output(type, "y_core", y_core,
                             {call.batch, lanes.count, positions.count, info.dv}, &y_view));

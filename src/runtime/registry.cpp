@@ -6,8 +6,8 @@
 
 namespace seqmix {
 
-#define SEQMIX_MIXER(type, folder) \
-    namespace mixers {             \
+#define SEQMIX_MIXER(type, folder)   \
+    namespace mixers {               \
     extern const Mixer type##_mixer; \
     }
 #include "mixers/mixers.inc"
@@ -89,9 +89,7 @@ Ordered tensor(int32_t slot, const std::string& name, Role role, bool optional, 
 
 }  // namespace
 
-std::span<const Mixer* const> registered_mixers() {
-    return kMixers;
-}
+std::span<const Mixer* const> registered_mixers() { return kMixers; }
 
 const Mixer* find_mixer(std::string_view type) {
     for (const Mixer* mixer : kMixers) {
@@ -123,8 +121,8 @@ std::string schema_json(const Schema& schema) {
         const std::string shape = "(R," + std::string(spec.shape).substr(1);
         const std::string name = spec.name;
         if (schema.operation) {
-            out["state"].push_back(tensor(spec.slot, name + "_in", Role::state_in, true, kReal,
-                                          shape, spec.doc));
+            out["state"].push_back(
+                tensor(spec.slot, name + "_in", Role::state_in, true, kReal, shape, spec.doc));
             out["state"].push_back(tensor(spec.slot + 1, name + "_out", Role::state_out, true,
                                           kReal, shape, spec.doc));
         } else {

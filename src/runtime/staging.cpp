@@ -15,8 +15,10 @@ SlotKind slot_kind(const std::vector<int64_t>& shape) {
 int64_t slot_width(const std::vector<int64_t>& shape) {
     const SlotKind kind = slot_kind(shape);
     int64_t width = 1;
-    for (size_t i = kind == SlotKind::token ? 2 : kind == SlotKind::row ? 1 : 0; i < shape.size();
-         ++i) {
+    for (size_t i = kind == SlotKind::token ? 2
+                    : kind == SlotKind::row ? 1
+                                            : 0;
+         i < shape.size(); ++i) {
         width *= shape[i];
     }
     return width;
@@ -50,9 +52,9 @@ bool in_place(const View& view, const Step& step, ptrdiff_t* stride) {
         if (step.segments[s].count > 1 && distance != inside) {
             return false;
         }
-        if (s > 0 && token_address(view, step.places[s]) !=
-                         token_address(view, step.places[s - 1]) +
-                             distance * step.segments[s - 1].count) {
+        if (s > 0 &&
+            token_address(view, step.places[s]) !=
+                token_address(view, step.places[s - 1]) + distance * step.segments[s - 1].count) {
             return false;
         }
     }
@@ -104,10 +106,10 @@ void for_each_tile(const Step& step, const Call& call, Fn&& fn) {
     call.parallel_for(pieces, [&](int64_t piece, size_t) {
         const int64_t begin = piece * kTile, end = std::min(step.tokens, begin + kTile);
         // The segments are sorted by `first`.
-        const Segment* s = std::upper_bound(
-                               step.segments, step.segments + step.segment_count, begin,
-                               [](int64_t token, const Segment& seg) { return token < seg.first; }) -
-                           1;
+        const Segment* s =
+            std::upper_bound(step.segments, step.segments + step.segment_count, begin,
+                             [](int64_t token, const Segment& seg) { return token < seg.first; }) -
+            1;
         for (; s < step.segments + step.segment_count && s->first < end; ++s) {
             const int64_t first = std::max(begin, s->first);
             const int64_t last = std::min(end, s->first + s->count);
@@ -196,7 +198,8 @@ void zero_padding(const Plan& plan, const Arguments& args) {
             if (lengths != nullptr) {
                 end = row_span(plan, args, b).count;
             } else if (cu != nullptr) {
-                const RowSpan last = args.rows > 0 ? row_span(plan, args, args.rows - 1) : RowSpan{};
+                const RowSpan last =
+                    args.rows > 0 ? row_span(plan, args, args.rows - 1) : RowSpan{};
                 end = args.rows > 0 ? last.begin + last.count : 0;
             }
             for (int64_t t = 0; t < args.time; ++t) {

@@ -48,9 +48,8 @@ void write_state_row(const T* row, const StateTensor& tensor, const View& view) 
         return;
     }
     for_each_column(tensor, row, [&](int64_t d, const T* from, int64_t count, int64_t stride) {
-        write_elements(from, stride, count,
-                       view.data + d * view.strides[0] * view.element_size(), view.dtype,
-                       view.strides[1]);
+        write_elements(from, stride, count, view.data + d * view.strides[0] * view.element_size(),
+                       view.dtype, view.strides[1]);
     });
 }
 
@@ -225,14 +224,12 @@ Status Busy::refused() const {
 
 namespace {
 
-const char* type_of(const seqmix_state& state) {
-    return state.core->type();
-}
+const char* type_of(const seqmix_state& state) { return state.core->type(); }
 
 Status check_row(const seqmix_state& state, int64_t row, bool all_allowed) {
     if (row >= state.memory->rows || row < (all_allowed ? -1 : 0)) {
-        return fail(SEQMIX_ERR_INVALID_ARGUMENT, type_of(state), ": row ", row,
-                    ", the state has ", state.memory->rows);
+        return fail(SEQMIX_ERR_INVALID_ARGUMENT, type_of(state), ": row ", row, ", the state has ",
+                    state.memory->rows);
     }
     return Status();
 }
@@ -420,8 +417,7 @@ Status find_tensor(const seqmix_state& state, int32_t slot, int32_t index,
     size_t n = 0;
     for (size_t i = 0; i < state.memory->leaves.size(); ++i) {
         for (const StateMemory::Tensor& tensor : state.memory->leaves[i].tensors) {
-            const bool inside =
-                i >= state.first_leaf && i < state.first_leaf + state.leaf_count;
+            const bool inside = i >= state.first_leaf && i < state.first_leaf + state.leaf_count;
             if (inside && state.core->children.empty() && tensor.plan->slot == slot && index == 0) {
                 *out = &tensor;
                 *ordinal = n;
@@ -454,8 +450,7 @@ Status check_state_tensor(const seqmix_state& state, const StateTensor& plan,
 
 }  // namespace
 
-Status state_get(const seqmix_state& state, int32_t slot, int32_t index,
-                 const seqmix_tensor& out) {
+Status state_get(const seqmix_state& state, int32_t slot, int32_t index, const seqmix_tensor& out) {
     const StateMemory::Tensor* tensor = nullptr;
     size_t ordinal = 0;
     SEQMIX_TRY(find_tensor(state, slot, index, &tensor, &ordinal));
@@ -556,8 +551,8 @@ Status state_snapshot(seqmix_state& state, int64_t row, int64_t* id) {
     };
     SEQMIX_TRY(for_rows(state, row, [&](int64_t r) {
         if (free_slot(r) == nullptr) {
-            return fail(SEQMIX_ERR_CAPACITY, type_of(state), ": row ", r, " has no free one of its ",
-                        memory.snapshot_slots, " snapshot slots");
+            return fail(SEQMIX_ERR_CAPACITY, type_of(state), ": row ", r,
+                        " has no free one of its ", memory.snapshot_slots, " snapshot slots");
         }
         return Status();
     }));

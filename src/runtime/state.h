@@ -23,9 +23,9 @@ struct StateMemory {
     };
     struct Leaf {
         std::vector<Tensor> tensors;
-        std::vector<StateRows> rows;    // of `tensors`, as calls take them
-        int64_t* positions = nullptr;   // (rows); null for stateless leaves
-        int64_t* sequences = nullptr;   // (rows) last seq_idx
+        std::vector<StateRows> rows;   // of `tensors`, as calls take them
+        int64_t* positions = nullptr;  // (rows); null for stateless leaves
+        int64_t* sequences = nullptr;  // (rows) last seq_idx
     };
     struct Snapshot {
         int64_t id = 0;  // 0 = free

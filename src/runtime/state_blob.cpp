@@ -311,15 +311,14 @@ Status state_load(const seqmix_layer& layer, const void* buf, size_t n,
         return fail(SEQMIX_ERR_STATE_MISMATCH, type, ": the blob is of a '", name,
                     name != type ? "'" : "' with other attributes", ", expected '", type, "'");
     }
-    if (weights_id != core.weights_id() &&
-        (known.flags & SEQMIX_STATE_ACCEPT_OTHER_WEIGHTS) == 0) {
+    if (weights_id != core.weights_id() && (known.flags & SEQMIX_STATE_ACCEPT_OTHER_WEIGHTS) == 0) {
         return fail(SEQMIX_ERR_STATE_MISMATCH, type,
                     ": the blob was made with other weights (SEQMIX_STATE_ACCEPT_OTHER_WEIGHTS "
                     "allows it)");
     }
     if (known.batch != 0 && static_cast<uint64_t>(known.batch) != rows) {
-        return fail(SEQMIX_ERR_STATE_MISMATCH, type, ": the blob has ",
-                    static_cast<int64_t>(rows), " rows, the options ask for ", known.batch);
+        return fail(SEQMIX_ERR_STATE_MISMATCH, type, ": the blob has ", static_cast<int64_t>(rows),
+                    " rows, the options ask for ", known.batch);
     }
     if (rows > n) {  // a row takes at least its position
         return damaged(type, "more rows than bytes");

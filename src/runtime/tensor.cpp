@@ -9,9 +9,7 @@
 namespace seqmix {
 namespace {
 
-int64_t magnitude(int64_t x) {
-    return x < 0 ? -x : x;
-}
+int64_t magnitude(int64_t x) { return x < 0 ? -x : x; }
 
 // The number of trailing axes that are one dense block, and that block's elements.
 int32_t dense_axes(const View& view, int64_t* block) {
@@ -62,8 +60,7 @@ Status read_tensor(const char* type, const char* name, const seqmix_tensor& tens
         return fail(SEQMIX_ERR_DEVICE, type, ": tensor '", name, "' is on device type ",
                     tensor.device.device_type, ", expected the CPU (1)");
     }
-    const DType dtype =
-        dtype_from_dlpack(tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes);
+    const DType dtype = dtype_from_dlpack(tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes);
     if (dtype == DType::unknown) {
         return fail(SEQMIX_ERR_DTYPE, type, ": tensor '", name, "' has dtype (code ",
                     int32_t{tensor.dtype.code}, ", bits ", int32_t{tensor.dtype.bits}, ", lanes ",
@@ -93,8 +90,7 @@ Status read_tensor(const char* type, const char* name, const seqmix_tensor& tens
     for (int32_t i = tensor.ndim - 1; i >= 0 && !empty; --i) {
         view->strides[i] = tensor.strides != nullptr ? tensor.strides[i] : count;
         int64_t span = 0;
-        if (!checked_mul(count, tensor.shape[i], &count) ||
-            view->strides[i] == INT64_MIN ||
+        if (!checked_mul(count, tensor.shape[i], &count) || view->strides[i] == INT64_MIN ||
             !checked_mul(magnitude(view->strides[i]), tensor.shape[i] - 1, &span) ||
             !checked_mul(span, size, &span) || !checked_add(reach, span, &reach)) {
             return fail(SEQMIX_ERR_LIMIT, type, ": tensor '", name, "' shape ",
@@ -153,8 +149,8 @@ bool may_overlap(const View& a, const View& b) {
     if (offset < 0) {
         offset += pitch;
     }
-    const bool disjoint = offset >= block_a * a.element_size() &&
-                          offset + block_b * b.element_size() <= pitch;
+    const bool disjoint =
+        offset >= block_a * a.element_size() && offset + block_b * b.element_size() <= pitch;
     return !disjoint;
 }
 

@@ -13,13 +13,9 @@ Workspace::~Workspace() {
     }
 }
 
-std::byte* Workspace::data() const {
-    return block_->data;
-}
+std::byte* Workspace::data() const { return block_->data; }
 
-size_t Workspace::size() const {
-    return block_->size;
-}
+size_t Workspace::size() const { return block_->size; }
 
 WorkspacePool::~WorkspacePool() {
     for (auto& slot : idle_) {

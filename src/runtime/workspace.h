@@ -16,7 +16,8 @@ class Workspace {
   public:
     Workspace() = default;
     Workspace(Workspace&& other) noexcept
-        : pool_(std::exchange(other.pool_, nullptr)), block_(std::exchange(other.block_, nullptr)) {}
+        : pool_(std::exchange(other.pool_, nullptr)),
+          block_(std::exchange(other.block_, nullptr)) {}
     Workspace& operator=(Workspace&& other) noexcept {
         std::swap(pool_, other.pool_);
         std::swap(block_, other.block_);

@@ -17,29 +17,29 @@
 
 static int failures MAYBE_UNUSED;
 
-#define CHECK(condition)                                                              \
-    do {                                                                              \
-        if (!(condition)) {                                                           \
-            printf("%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);            \
-            ++failures;                                                               \
-        }                                                                             \
+#define CHECK(condition)                                                   \
+    do {                                                                   \
+        if (!(condition)) {                                                \
+            printf("%s:%d: failed: %s\n", __FILE__, __LINE__, #condition); \
+            ++failures;                                                    \
+        }                                                                  \
     } while (0)
 
 #define CHECK_STATUS(call, expected) check_status(__FILE__, __LINE__, #call, (call), (expected))
 
 /* For what the rest of a test cannot do without. */
-#define REQUIRE(condition)                                                            \
-    do {                                                                              \
-        if (!(condition)) {                                                           \
-            printf("%s:%d: cannot go on: %s (%s)\n", __FILE__, __LINE__, #condition,  \
-                   seqmix_last_error());                                              \
-            exit(1);                                                                  \
-        }                                                                             \
+#define REQUIRE(condition)                                                           \
+    do {                                                                             \
+        if (!(condition)) {                                                          \
+            printf("%s:%d: cannot go on: %s (%s)\n", __FILE__, __LINE__, #condition, \
+                   seqmix_last_error());                                             \
+            exit(1);                                                                 \
+        }                                                                            \
     } while (0)
 
 #define REQUIRE_OK(call) require_ok(__FILE__, __LINE__, #call, (call))
 
-MAYBE_UNUSED static void check_status(const char *file, int line, const char *text,
+MAYBE_UNUSED static void check_status(const char* file, int line, const char* text,
                                       seqmix_status got, seqmix_status expected) {
     if (got != expected) {
         printf("%s:%d: %s gave %s (\"%s\"), expected %s\n", file, line, text,
@@ -49,7 +49,7 @@ MAYBE_UNUSED static void check_status(const char *file, int line, const char *te
     }
 }
 
-MAYBE_UNUSED static void require_ok(const char *file, int line, const char *text,
+MAYBE_UNUSED static void require_ok(const char* file, int line, const char* text,
                                     seqmix_status got) {
     if (got != SEQMIX_OK) {
         printf("%s:%d: cannot go on: %s gave %s: %s\n", file, line, text, seqmix_status_name(got),
@@ -68,14 +68,14 @@ MAYBE_UNUSED static int finish(void) {
 }
 
 /* Status 77 is CTest's SKIP_RETURN_CODE here; with SEQMIX_REQUIRE_DATA=1 a skip is a failure. */
-MAYBE_UNUSED static int skip(const char *reason) {
-    const char *require = getenv("SEQMIX_REQUIRE_DATA");
+MAYBE_UNUSED static int skip(const char* reason) {
+    const char* require = getenv("SEQMIX_REQUIRE_DATA");
     printf("SKIP: %s\n", reason);
     return require != NULL && strcmp(require, "1") == 0 ? 1 : 77;
 }
 
-MAYBE_UNUSED static int file_exists(const char *path) {
-    FILE *file = fopen(path, "rb");
+MAYBE_UNUSED static int file_exists(const char* path) {
+    FILE* file = fopen(path, "rb");
     if (file != NULL) {
         fclose(file);
     }
@@ -91,18 +91,18 @@ MAYBE_UNUSED static int file_exists(const char *path) {
 typedef struct array {
     seqmix_tensor tensor;
     int64_t shape[MAX_DIMS];
-    void *data;
+    void* data;
     size_t bytes;
 } array;
 
 /* Uniform in [-1, 1), the same everywhere. */
-MAYBE_UNUSED static float uniform(uint64_t *seed) {
+MAYBE_UNUSED static float uniform(uint64_t* seed) {
     *seed = *seed * 6364136223846793005u + 1442695040888963407u;
     return (float)((double)(*seed >> 40) / (double)(1 << 23) - 1.0);
 }
 
-MAYBE_UNUSED static void array_make(array *a, uint8_t code, uint8_t bits, int32_t ndim,
-                                    const int64_t *shape) {
+MAYBE_UNUSED static void array_make(array* a, uint8_t code, uint8_t bits, int32_t ndim,
+                                    const int64_t* shape) {
     int64_t count = 1;
     int32_t i;
     memset(a, 0, sizeof *a);
@@ -121,8 +121,8 @@ MAYBE_UNUSED static void array_make(array *a, uint8_t code, uint8_t bits, int32_
     a->tensor.shape = a->shape;
 }
 
-MAYBE_UNUSED static void array_random(array *a, float low, float high, uint64_t *seed) {
-    float *values = (float *)a->data;
+MAYBE_UNUSED static void array_random(array* a, float low, float high, uint64_t* seed) {
+    float* values = (float*)a->data;
     size_t i;
     for (i = 0; i < a->bytes / sizeof *values; ++i) {
         values[i] = low + (high - low) * 0.5f * (uniform(seed) + 1.0f);
@@ -140,7 +140,7 @@ typedef struct call {
     size_t n;
 } call;
 
-MAYBE_UNUSED static void call_free(call *c) {
+MAYBE_UNUSED static void call_free(call* c) {
     size_t i;
     for (i = 0; i < c->n; ++i) {
         free(c->arrays[i].data);
@@ -151,15 +151,15 @@ MAYBE_UNUSED static void call_free(call *c) {
 /* The tensors of a layer whose role is in the bit set `roles`, for B rows of T tokens, inputs filled
  * with noise of a size that suits the slot. Optional ones are included. Other alternatives of a shape
  * than the first are not used. */
-MAYBE_UNUSED static call *call_make(const seqmix_layer *layer, uint32_t roles, int64_t B, int64_t T,
+MAYBE_UNUSED static call* call_make(const seqmix_layer* layer, uint32_t roles, int64_t B, int64_t T,
                                     uint64_t seed) {
-    call *c = (call *)calloc(1, sizeof *c);
+    call* c = (call*)calloc(1, sizeof *c);
     size_t i;
     for (i = 0; i < seqmix_layer_slot_count(layer); ++i) {
         seqmix_slot_info info;
         int64_t shape[MAX_DIMS];
         int32_t d;
-        array *a = &c->arrays[c->n];
+        array* a = &c->arrays[c->n];
         memset(&info, 0, sizeof info);
         info.struct_size = sizeof info;
         REQUIRE_OK(seqmix_layer_slot_info(layer, i, &info));
@@ -168,8 +168,8 @@ MAYBE_UNUSED static call *call_make(const seqmix_layer *layer, uint32_t roles, i
         }
         for (d = 0; d < info.ndim; ++d) {
             shape[d] = info.shape[d] == SEQMIX_DIM_B || info.shape[d] == SEQMIX_DIM_R ? B
-                       : info.shape[d] == SEQMIX_DIM_T                               ? T
-                                                                                      : info.shape[d];
+                       : info.shape[d] == SEQMIX_DIM_T                                ? T
+                                                       : info.shape[d];
             REQUIRE(shape[d] >= 0);
         }
         REQUIRE(c->n < MAX_ARGS);
@@ -185,7 +185,7 @@ MAYBE_UNUSED static call *call_make(const seqmix_layer *layer, uint32_t roles, i
             REQUIRE((info.dtypes & SEQMIX_DTYPE_I32) != 0);
             array_make(a, SEQMIX_DL_INT, 32, info.ndim, shape);
             for (k = 0; k < a->bytes / 4; ++k) { /* tokens of the printable range */
-                ((int32_t *)a->data)[k] = 32 + (int32_t)((uniform(&seed) + 1.0f) * 47.0f);
+                ((int32_t*)a->data)[k] = 32 + (int32_t)((uniform(&seed) + 1.0f) * 47.0f);
             }
         }
         snprintf(c->names[c->n], sizeof c->names[0], "%s", info.name);
@@ -199,10 +199,9 @@ MAYBE_UNUSED static call *call_make(const seqmix_layer *layer, uint32_t roles, i
 
 #define ROLES_WEIGHTS (1u << SEQMIX_ROLE_WEIGHT)
 #define ROLES_CALL (1u << SEQMIX_ROLE_INPUT | 1u << SEQMIX_ROLE_OUTPUT)
-#define ROLES_OP_CALL \
-    (ROLES_CALL | 1u << SEQMIX_ROLE_STATE_IN | 1u << SEQMIX_ROLE_STATE_OUT)
+#define ROLES_OP_CALL (ROLES_CALL | 1u << SEQMIX_ROLE_STATE_IN | 1u << SEQMIX_ROLE_STATE_OUT)
 
-MAYBE_UNUSED static array *call_array(call *c, const char *name) {
+MAYBE_UNUSED static array* call_array(call* c, const char* name) {
     size_t i;
     for (i = 0; i < c->n; ++i) {
         if (strcmp(c->names[i], name) == 0) {
@@ -215,9 +214,9 @@ MAYBE_UNUSED static array *call_array(call *c, const char *name) {
 
 /* ------------------------------------------------------------------ layers */
 
-MAYBE_UNUSED static seqmix_context *make_context(const char *isa, int32_t threads) {
+MAYBE_UNUSED static seqmix_context* make_context(const char* isa, int32_t threads) {
     seqmix_context_options options;
-    seqmix_context *context = NULL;
+    seqmix_context* context = NULL;
     memset(&options, 0, sizeof options);
     options.struct_size = sizeof options;
     options.version = SEQMIX_VERSION;
@@ -230,10 +229,10 @@ MAYBE_UNUSED static seqmix_context *make_context(const char *isa, int32_t thread
 /* The makers below return the first failing status, for fault injection. */
 
 /* A small Mamba block with drawn weights. */
-MAYBE_UNUSED static seqmix_status make_mamba(seqmix_context *context, int64_t d_model,
-                                             seqmix_layer **layer) {
-    seqmix_config *config = NULL;
-    seqmix_layer *planned = NULL;
+MAYBE_UNUSED static seqmix_status make_mamba(seqmix_context* context, int64_t d_model,
+                                             seqmix_layer** layer) {
+    seqmix_config* config = NULL;
+    seqmix_layer* planned = NULL;
     seqmix_status status = seqmix_config_create(&config);
     if (status == SEQMIX_OK) {
         status = seqmix_config_set_i64(config, "d_model", d_model);
@@ -242,7 +241,7 @@ MAYBE_UNUSED static seqmix_status make_mamba(seqmix_context *context, int64_t d_
         status = seqmix_layer_plan(context, "mamba", config, &planned);
     }
     if (status == SEQMIX_OK) {
-        call *weights = call_make(planned, ROLES_WEIGHTS, 1, 1, 7);
+        call* weights = call_make(planned, ROLES_WEIGHTS, 1, 1, 7);
         status = seqmix_layer_init(planned, 42, weights->args, weights->n);
         if (status == SEQMIX_OK) {
             status = seqmix_layer_bind(planned, weights->args, weights->n, layer);
@@ -255,10 +254,10 @@ MAYBE_UNUSED static seqmix_status make_mamba(seqmix_context *context, int64_t d_
 }
 
 /* A bound selective scan over E channels with N states. */
-MAYBE_UNUSED static seqmix_status make_scan(seqmix_context *context, int64_t E, int64_t N,
-                                            seqmix_layer **layer) {
-    seqmix_config *config = NULL;
-    seqmix_layer *planned = NULL;
+MAYBE_UNUSED static seqmix_status make_scan(seqmix_context* context, int64_t E, int64_t N,
+                                            seqmix_layer** layer) {
+    seqmix_config* config = NULL;
+    seqmix_layer* planned = NULL;
     seqmix_status status = seqmix_config_create(&config);
     if (status == SEQMIX_OK) {
         status = seqmix_config_set_i64(config, "d_inner", E);
@@ -281,10 +280,10 @@ MAYBE_UNUSED static seqmix_status make_scan(seqmix_context *context, int64_t E, 
 }
 
 /* A bound causal convolution over D channels with K taps. */
-MAYBE_UNUSED static seqmix_status make_conv(seqmix_context *context, int64_t D, int64_t K,
-                                            seqmix_layer **layer) {
-    seqmix_config *config = NULL;
-    seqmix_layer *planned = NULL;
+MAYBE_UNUSED static seqmix_status make_conv(seqmix_context* context, int64_t D, int64_t K,
+                                            seqmix_layer** layer) {
+    seqmix_config* config = NULL;
+    seqmix_layer* planned = NULL;
     seqmix_status status = seqmix_config_create(&config);
     if (status == SEQMIX_OK) {
         status = seqmix_config_set_i64(config, "d_model", D);
@@ -313,11 +312,11 @@ typedef struct text_call {
     size_t n;
 } text_call;
 
-MAYBE_UNUSED static text_call *text_call_make(const seqmix_layer *model, int64_t T, int all,
+MAYBE_UNUSED static text_call* text_call_make(const seqmix_layer* model, int64_t T, int all,
                                               uint64_t seed) {
-    text_call *c = (text_call *)calloc(1, sizeof *c);
-    const char *const names[3] = {"tokens", "logits_last", "logits"};
-    array *const arrays[3] = {&c->tokens, &c->logits_last, &c->logits};
+    text_call* c = (text_call*)calloc(1, sizeof *c);
+    const char* const names[3] = {"tokens", "logits_last", "logits"};
+    array* const arrays[3] = {&c->tokens, &c->logits_last, &c->logits};
     int64_t vocabulary = 0;
     size_t i;
     int k;
@@ -346,13 +345,13 @@ MAYBE_UNUSED static text_call *text_call_make(const seqmix_layer *model, int64_t
         array_make(&c->logits_last, SEQMIX_DL_FLOAT, 32, 2, shape);
     }
     for (i = 0; i < (size_t)T; ++i) {
-        ((int32_t *)c->tokens.data)[i] = 32 + (int32_t)((uniform(&seed) + 1.0f) * 47.0f);
+        ((int32_t*)c->tokens.data)[i] = 32 + (int32_t)((uniform(&seed) + 1.0f) * 47.0f);
     }
     c->n = all ? 3 : 2;
     return c;
 }
 
-MAYBE_UNUSED static void text_call_free(text_call *c) {
+MAYBE_UNUSED static void text_call_free(text_call* c) {
     free(c->tokens.data);
     free(c->logits.data);
     free(c->logits_last.data);

@@ -21,121 +21,121 @@
 static atomic_int armed;
 static atomic_long mallocs, frees, mappings, locks, context_allocs;
 
-#define COUNT(counter)                                                                    \
-    do {                                                                                  \
-        if (atomic_load_explicit(&armed, memory_order_relaxed)) {                         \
-            atomic_fetch_add_explicit(&(counter), 1, memory_order_relaxed);               \
-        }                                                                                 \
+#define COUNT(counter)                                                      \
+    do {                                                                    \
+        if (atomic_load_explicit(&armed, memory_order_relaxed)) {           \
+            atomic_fetch_add_explicit(&(counter), 1, memory_order_relaxed); \
+        }                                                                   \
     } while (0)
 
 /* ------------------------------------------------------------------ interposed functions */
 
-extern void *__libc_malloc(size_t size);
-extern void *__libc_calloc(size_t count, size_t size);
-extern void *__libc_realloc(void *block, size_t size);
-extern void *__libc_memalign(size_t align, size_t size);
-extern void __libc_free(void *block);
+extern void* __libc_malloc(size_t size);
+extern void* __libc_calloc(size_t count, size_t size);
+extern void* __libc_realloc(void* block, size_t size);
+extern void* __libc_memalign(size_t align, size_t size);
+extern void __libc_free(void* block);
 
-void *malloc(size_t size) {
+void* malloc(size_t size) {
     COUNT(mallocs);
     return __libc_malloc(size);
 }
-void *calloc(size_t count, size_t size) {
+void* calloc(size_t count, size_t size) {
     COUNT(mallocs);
     return __libc_calloc(count, size);
 }
-void *realloc(void *block, size_t size) {
+void* realloc(void* block, size_t size) {
     COUNT(mallocs);
     return __libc_realloc(block, size);
 }
-void *memalign(size_t align, size_t size);
-void *memalign(size_t align, size_t size) {
+void* memalign(size_t align, size_t size);
+void* memalign(size_t align, size_t size) {
     COUNT(mallocs);
     return __libc_memalign(align, size);
 }
-void *aligned_alloc(size_t align, size_t size) {
+void* aligned_alloc(size_t align, size_t size) {
     COUNT(mallocs);
     return __libc_memalign(align, size);
 }
-int posix_memalign(void **block, size_t align, size_t size) {
+int posix_memalign(void** block, size_t align, size_t size) {
     COUNT(mallocs);
     *block = __libc_memalign(align, size);
     return *block == NULL ? ENOMEM : 0;
 }
-void free(void *block) {
+void free(void* block) {
     if (block != NULL) {
         COUNT(frees);
     }
     __libc_free(block);
 }
 
-void *mmap(void *address, size_t size, int protection, int flags, int file, off_t offset) {
+void* mmap(void* address, size_t size, int protection, int flags, int file, off_t offset) {
     COUNT(mappings);
-    return (void *)syscall(SYS_mmap, address, size, protection, flags, file, offset);
+    return (void*)syscall(SYS_mmap, address, size, protection, flags, file, offset);
 }
-int munmap(void *address, size_t size) {
+int munmap(void* address, size_t size) {
     COUNT(mappings);
     return (int)syscall(SYS_munmap, address, size);
 }
-int madvise(void *address, size_t size, int advice) {
+int madvise(void* address, size_t size, int advice) {
     COUNT(mappings);
     return (int)syscall(SYS_madvise, address, size, advice);
 }
 
 /* The real ones; looked up before anything is armed. */
-static int (*real_mutex_lock)(pthread_mutex_t *);
-static int (*real_mutex_trylock)(pthread_mutex_t *);
-static int (*real_rdlock)(pthread_rwlock_t *);
-static int (*real_wrlock)(pthread_rwlock_t *);
-static int (*real_cond_wait)(pthread_cond_t *, pthread_mutex_t *);
-static int (*real_spin_lock)(pthread_spinlock_t *);
-static int (*real_sem_wait)(sem_t *);
-static int (*real_once)(pthread_once_t *, void (*)(void));
+static int (*real_mutex_lock)(pthread_mutex_t*);
+static int (*real_mutex_trylock)(pthread_mutex_t*);
+static int (*real_rdlock)(pthread_rwlock_t*);
+static int (*real_wrlock)(pthread_rwlock_t*);
+static int (*real_cond_wait)(pthread_cond_t*, pthread_mutex_t*);
+static int (*real_spin_lock)(pthread_spinlock_t*);
+static int (*real_sem_wait)(sem_t*);
+static int (*real_once)(pthread_once_t*, void (*)(void));
 
-#define REAL(pointer, name)                                                               \
-    do {                                                                                  \
-        if ((pointer) == NULL) {                                                          \
-            void *found = dlsym(RTLD_NEXT, name);                                         \
-            memcpy(&(pointer), &found, sizeof found);                                     \
-        }                                                                                 \
+#define REAL(pointer, name)                           \
+    do {                                              \
+        if ((pointer) == NULL) {                      \
+            void* found = dlsym(RTLD_NEXT, name);     \
+            memcpy(&(pointer), &found, sizeof found); \
+        }                                             \
     } while (0)
 
-int pthread_mutex_lock(pthread_mutex_t *mutex) {
+int pthread_mutex_lock(pthread_mutex_t* mutex) {
     COUNT(locks);
     REAL(real_mutex_lock, "pthread_mutex_lock");
     return real_mutex_lock(mutex);
 }
-int pthread_mutex_trylock(pthread_mutex_t *mutex) {
+int pthread_mutex_trylock(pthread_mutex_t* mutex) {
     COUNT(locks);
     REAL(real_mutex_trylock, "pthread_mutex_trylock");
     return real_mutex_trylock(mutex);
 }
-int pthread_rwlock_rdlock(pthread_rwlock_t *lock) {
+int pthread_rwlock_rdlock(pthread_rwlock_t* lock) {
     COUNT(locks);
     REAL(real_rdlock, "pthread_rwlock_rdlock");
     return real_rdlock(lock);
 }
-int pthread_rwlock_wrlock(pthread_rwlock_t *lock) {
+int pthread_rwlock_wrlock(pthread_rwlock_t* lock) {
     COUNT(locks);
     REAL(real_wrlock, "pthread_rwlock_wrlock");
     return real_wrlock(lock);
 }
-int pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex) {
+int pthread_cond_wait(pthread_cond_t* condition, pthread_mutex_t* mutex) {
     COUNT(locks);
     REAL(real_cond_wait, "pthread_cond_wait");
     return real_cond_wait(condition, mutex);
 }
-int pthread_spin_lock(pthread_spinlock_t *lock) {
+int pthread_spin_lock(pthread_spinlock_t* lock) {
     COUNT(locks);
     REAL(real_spin_lock, "pthread_spin_lock");
     return real_spin_lock(lock);
 }
-int sem_wait(sem_t *semaphore) {
+int sem_wait(sem_t* semaphore) {
     COUNT(locks);
     REAL(real_sem_wait, "sem_wait");
     return real_sem_wait(semaphore);
 }
-int pthread_once(pthread_once_t *once, void (*routine)(void)) {
+int pthread_once(pthread_once_t* once, void (*routine)(void)) {
     COUNT(locks);
     REAL(real_once, "pthread_once");
     return real_once(once, routine);
@@ -143,13 +143,13 @@ int pthread_once(pthread_once_t *once, void (*routine)(void)) {
 
 /* ------------------------------------------------------------------ counting */
 
-static void *count_alloc(void *user, size_t size, size_t align) {
+static void* count_alloc(void* user, size_t size, size_t align) {
     (void)user;
     COUNT(context_allocs);
-    align = align < sizeof(void *) ? sizeof(void *) : align;
+    align = align < sizeof(void*) ? sizeof(void*) : align;
     return __libc_memalign(align, size == 0 ? 1 : size);
 }
-static void count_free(void *user, void *block, size_t size, size_t align) {
+static void count_free(void* user, void* block, size_t size, size_t align) {
     (void)user;
     (void)size;
     (void)align;
@@ -164,23 +164,24 @@ static void arm(void) {
     atomic_store(&armed, 1);
 }
 
-static void disarm(const char *what, int threads) {
+static void disarm(const char* what, int threads) {
     atomic_store(&armed, 0);
     if (mallocs + frees + mappings + locks + context_allocs != 0) {
-        printf("%s, threads %d: %ld allocations, %ld frees, %ld mappings, %ld locks, %ld calls of the "
-               "context's allocator\n",
-               what, threads, (long)mallocs, (long)frees, (long)mappings, (long)locks,
-               (long)context_allocs);
+        printf(
+            "%s, threads %d: %ld allocations, %ld frees, %ld mappings, %ld locks, %ld calls of the "
+            "context's allocator\n",
+            what, threads, (long)mallocs, (long)frees, (long)mappings, (long)locks,
+            (long)context_allocs);
         ++failures;
     }
 }
 
 /* The counters see what they should: this program's calls, and the library's. */
-static void counters_work(seqmix_context *context) {
+static void counters_work(seqmix_context* context) {
     pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-    seqmix_config *config = NULL;
-    seqmix_layer *layer = NULL;
-    void *volatile block;
+    seqmix_config* config = NULL;
+    seqmix_layer* layer = NULL;
+    void* volatile block;
     arm();
     block = malloc(100);
     free(block);
@@ -202,9 +203,9 @@ static void counters_work(seqmix_context *context) {
 
 /* ------------------------------------------------------------------ the calls */
 
-static seqmix_context *counting_context(int threads) {
+static seqmix_context* counting_context(int threads) {
     seqmix_context_options options;
-    seqmix_context *context = NULL;
+    seqmix_context* context = NULL;
     memset(&options, 0, sizeof options);
     options.struct_size = sizeof options;
     options.version = SEQMIX_VERSION;
@@ -215,8 +216,8 @@ static seqmix_context *counting_context(int threads) {
     return context;
 }
 
-static void forward(const char *what, int threads, const seqmix_layer *layer, seqmix_state *state,
-                    const seqmix_arg *args, size_t n) {
+static void forward(const char* what, int threads, const seqmix_layer* layer, seqmix_state* state,
+                    const seqmix_arg* args, size_t n) {
     seqmix_status status;
     arm();
     status = seqmix_layer_forward(layer, state, args, n, NULL);
@@ -225,9 +226,9 @@ static void forward(const char *what, int threads, const seqmix_layer *layer, se
 }
 
 static void layers(int threads) {
-    seqmix_context *context = counting_context(threads);
+    seqmix_context* context = counting_context(threads);
     seqmix_layer *mamba = NULL, *scan = NULL, *conv = NULL;
-    seqmix_state *state = NULL;
+    seqmix_state* state = NULL;
     seqmix_state_options options;
     call *big, *small;
     int64_t id = 0;
@@ -285,15 +286,15 @@ static void layers(int threads) {
 
 /* Two threads in one layer at once, as many as prepare was told. */
 typedef struct job {
-    const seqmix_layer *layer;
-    seqmix_state *state;
-    call *io;
+    const seqmix_layer* layer;
+    seqmix_state* state;
+    call* io;
     pthread_barrier_t *start, *end;
     seqmix_status status;
 } job;
 
-static void *work(void *argument) {
-    job *j = (job *)argument;
+static void* work(void* argument) {
+    job* j = (job*)argument;
     int i;
     pthread_barrier_wait(j->start);
     j->status = SEQMIX_OK;
@@ -305,8 +306,8 @@ static void *work(void *argument) {
 }
 
 static void concurrent(int threads) {
-    seqmix_context *context = counting_context(threads);
-    seqmix_layer *mamba = NULL;
+    seqmix_context* context = counting_context(threads);
+    seqmix_layer* mamba = NULL;
     pthread_barrier_t start, end;
     pthread_t thread[2];
     job jobs[2];
@@ -339,10 +340,10 @@ static void concurrent(int threads) {
     seqmix_context_release(context);
 }
 
-static void model(const char *path, int threads) {
-    seqmix_context *context = counting_context(threads);
-    seqmix_layer *layer = NULL;
-    seqmix_state *state = NULL;
+static void model(const char* path, int threads) {
+    seqmix_context* context = counting_context(threads);
+    seqmix_layer* layer = NULL;
+    seqmix_state* state = NULL;
     text_call *big, *small;
     int i;
     REQUIRE_OK(seqmix_layer_open(context, path, NULL, &layer));
@@ -361,7 +362,7 @@ static void model(const char *path, int threads) {
     seqmix_context_release(context);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
     int threads;
     REAL(real_mutex_lock, "pthread_mutex_lock"); /* dlsym may allocate: before anything is armed */
     for (threads = 1; threads <= 2; ++threads) {

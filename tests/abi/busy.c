@@ -7,15 +7,15 @@
 
 #include <pthread.h>
 
-static seqmix_layer *layer;
-static seqmix_state *state;
+static seqmix_layer* layer;
+static seqmix_state* state;
 static call *first_io, *second_io;
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static int entered, may_leave;
 
-static int32_t hold(void *user, uint64_t done, uint64_t total) {
+static int32_t hold(void* user, uint64_t done, uint64_t total) {
     (void)user;
     CHECK(done <= total && total == 2048);
     pthread_mutex_lock(&mutex);
@@ -30,13 +30,12 @@ static int32_t hold(void *user, uint64_t done, uint64_t total) {
 
 static seqmix_status first_status;
 
-static void *first(void *unused) {
+static void* first(void* unused) {
     seqmix_forward_options options;
     memset(&options, 0, sizeof options);
     options.struct_size = sizeof options;
     options.poll = hold;
-    first_status =
-        seqmix_layer_forward(layer, state, first_io->args, first_io->n, &options);
+    first_status = seqmix_layer_forward(layer, state, first_io->args, first_io->n, &options);
     pthread_mutex_lock(&mutex); /* also if poll was never asked: the test must end */
     entered |= 2;
     pthread_cond_broadcast(&changed);
@@ -45,16 +44,16 @@ static void *first(void *unused) {
 }
 
 int main(void) {
-    seqmix_context *context = make_context("generic", 1);
+    seqmix_context* context = make_context("generic", 1);
     seqmix_state_options options;
     seqmix_state *other = NULL, *view_of_it = NULL;
     pthread_t thread;
     int64_t id = 12345, position = -5;
     size_t needed = 77, i;
     char buffer[16];
-    array *y;
-    float *expected;
-    call *states;
+    array* y;
+    float* expected;
+    call* states;
 
     REQUIRE_OK(make_mamba(context, 16, &layer));
     memset(&options, 0, sizeof options);
@@ -71,7 +70,7 @@ int main(void) {
     /* What the first call gives when nobody disturbs it. */
     REQUIRE_OK(seqmix_layer_forward(layer, other, first_io->args, first_io->n, NULL));
     y = call_array(first_io, "y");
-    expected = (float *)malloc(y->bytes);
+    expected = (float*)malloc(y->bytes);
     memcpy(expected, y->data, y->bytes);
     memset(y->data, 0, y->bytes);
 
@@ -107,7 +106,8 @@ int main(void) {
     CHECK_STATUS(seqmix_state_rollback(state, -1, 0), SEQMIX_ERR_BUSY);
     CHECK_STATUS(seqmix_state_drop(state, 0), SEQMIX_ERR_BUSY);
     /* The layer and other states are free. */
-    CHECK_STATUS(seqmix_layer_forward(layer, other, second_io->args, second_io->n, NULL), SEQMIX_OK);
+    CHECK_STATUS(seqmix_layer_forward(layer, other, second_io->args, second_io->n, NULL),
+                 SEQMIX_OK);
 
     pthread_mutex_lock(&mutex);
     may_leave = 1;
@@ -119,7 +119,8 @@ int main(void) {
     CHECK_STATUS(seqmix_state_position(state, 0, &position), SEQMIX_OK);
     CHECK(position == 2048);
     /* Not busy any more. */
-    CHECK_STATUS(seqmix_layer_forward(layer, state, second_io->args, second_io->n, NULL), SEQMIX_OK);
+    CHECK_STATUS(seqmix_layer_forward(layer, state, second_io->args, second_io->n, NULL),
+                 SEQMIX_OK);
 
     free(expected);
     call_free(first_io);

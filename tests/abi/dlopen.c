@@ -20,25 +20,26 @@
 static int failures;
 static pthread_mutex_t report_mutex = PTHREAD_MUTEX_INITIALIZER;
 
-#define CHECK(condition)                                                       \
-    do {                                                                       \
-        if (!(condition)) {                                                    \
-            pthread_mutex_lock(&report_mutex);                                 \
-            printf("%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);     \
-            ++failures;                                                        \
-            pthread_mutex_unlock(&report_mutex);                               \
-        }                                                                      \
+#define CHECK(condition)                                                   \
+    do {                                                                   \
+        if (!(condition)) {                                                \
+            pthread_mutex_lock(&report_mutex);                             \
+            printf("%s:%d: failed: %s\n", __FILE__, __LINE__, #condition); \
+            ++failures;                                                    \
+            pthread_mutex_unlock(&report_mutex);                           \
+        }                                                                  \
     } while (0)
 
 /* Every function that this program uses, by name. */
-#define FUNCTIONS(X)                                                                               \
-    X(version) X(last_error) X(context_create) X(context_release) X(context_info)                  \
-    X(config_create) X(config_destroy) X(config_set_i64) X(config_set_bool) X(type_slot)           \
-    X(layer_plan) X(layer_bind) X(layer_release) X(layer_prepare) X(layer_forward)                 \
-    X(layer_kernel_name)
+#define FUNCTIONS(X)                                                                        \
+    X(version)                                                                              \
+    X(last_error)                                                                           \
+    X(context_create) X(context_release) X(context_info) X(config_create) X(config_destroy) \
+        X(config_set_i64) X(config_set_bool) X(type_slot) X(layer_plan) X(layer_bind)       \
+            X(layer_release) X(layer_prepare) X(layer_forward) X(layer_kernel_name)
 
 typedef struct api {
-    void *handle;
+    void* handle;
 #define MEMBER(name) __typeof__(&seqmix_##name) name;
     FUNCTIONS(MEMBER)
 #undef MEMBER
@@ -47,8 +48,8 @@ typedef struct api {
 static const char *library, *isa;
 static int rounds = 100;
 
-static int api_open(api *a) {
-    void *found;
+static int api_open(api* a) {
+    void* found;
     int missing = 0;
     memset(a, 0, sizeof *a);
     a->handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
@@ -56,9 +57,9 @@ static int api_open(api *a) {
         printf("dlopen: %s\n", dlerror());
         return 0;
     }
-#define RESOLVE(name)                                \
-    found = dlsym(a->handle, "seqmix_" #name);       \
-    missing += found == NULL;                        \
+#define RESOLVE(name)                          \
+    found = dlsym(a->handle, "seqmix_" #name); \
+    missing += found == NULL;                  \
     memcpy(&a->name, &found, sizeof found);
     FUNCTIONS(RESOLVE)
 #undef RESOLVE
@@ -66,7 +67,7 @@ static int api_open(api *a) {
     return missing == 0;
 }
 
-static void tensor(seqmix_tensor *t, float *data, int32_t ndim, int64_t *shape) {
+static void tensor(seqmix_tensor* t, float* data, int32_t ndim, int64_t* shape) {
     memset(t, 0, sizeof *t);
     t->data = data;
     t->device.device_type = SEQMIX_DL_CPU;
@@ -80,15 +81,16 @@ static void tensor(seqmix_tensor *t, float *data, int32_t ndim, int64_t *shape) 
 enum { D = 24, T = 40, K = 4 };
 
 /* A convolution of D channels over T tokens into y (T*D) on a context of its own. */
-static int convolve(const api *a, const char *level, int threads, float *y, char *kernel, size_t cap) {
-    static const char *const names[4] = {"x", "weight", "bias", "y"};
+static int convolve(const api* a, const char* level, int threads, float* y, char* kernel,
+                    size_t cap) {
+    static const char* const names[4] = {"x", "weight", "bias", "y"};
     float x[T * D], weight[D * K], bias[D];
     int64_t x_shape[3] = {1, T, D}, weight_shape[2] = {D, K}, bias_shape[1] = {D};
     seqmix_tensor tensors[4];
     seqmix_arg args[4];
     seqmix_context_options options;
-    seqmix_context *context = NULL;
-    seqmix_config *config = NULL;
+    seqmix_context* context = NULL;
+    seqmix_config* config = NULL;
     seqmix_layer *planned = NULL, *layer = NULL;
     int i, ok;
     for (i = 0; i < T * D; ++i) {
@@ -130,7 +132,7 @@ static int convolve(const api *a, const char *level, int threads, float *y, char
     }
     /* An error too: its text is per thread, and must survive nothing but this thread. */
     if (ok) {
-        seqmix_layer *none = NULL;
+        seqmix_layer* none = NULL;
         ok = a->layer_plan(context, "no_such_type", NULL, &none) == SEQMIX_ERR_UNKNOWN_TYPE &&
              none == NULL && strstr(a->last_error(), "no_such_type") != NULL;
         CHECK(ok);
@@ -144,11 +146,9 @@ static int convolve(const api *a, const char *level, int threads, float *y, char
 
 static float expected[T * D];
 
-static int same(const float *y) {
-    return memcmp(y, expected, sizeof expected) == 0;
-}
+static int same(const float* y) { return memcmp(y, expected, sizeof expected) == 0; }
 
-static void *open_and_close(void *number) {
+static void* open_and_close(void* number) {
     int i;
     for (i = 0; i < rounds; ++i) {
         api a;
@@ -160,7 +160,7 @@ static void *open_and_close(void *number) {
         }
         CHECK(a.version() == SEQMIX_VERSION);
         /* Every fourth round stops a pool right before dlclose. */
-        CHECK(convolve(&a, isa, (i + *(int *)number) % 4 == 0 ? 3 : 1, y, NULL, 0));
+        CHECK(convolve(&a, isa, (i + *(int*)number) % 4 == 0 ? 3 : 1, y, NULL, 0));
         CHECK(same(y));
         CHECK(dlclose(a.handle) == 0);
     }
@@ -176,8 +176,8 @@ static void after_fork(void) {
     if (child == 0) {
         api a;
         float y[T * D];
-        int fine = api_open(&a) && convolve(&a, isa, 2, y, NULL, 0) && same(y) &&
-                   dlclose(a.handle) == 0;
+        int fine =
+            api_open(&a) && convolve(&a, isa, 2, y, NULL, 0) && same(y) && dlclose(a.handle) == 0;
         fflush(stdout);
         _exit(fine ? 0 : 1);
     }
@@ -186,20 +186,20 @@ static void after_fork(void) {
 }
 
 /* Whether `name` stands in the list "isa_available" of the context's JSON. */
-static int available(const char *info, const char *name) {
-    const char *list = strstr(info, "\"isa_available\"");
-    const char *end = list == NULL ? NULL : strchr(list, ']');
+static int available(const char* info, const char* name) {
+    const char* list = strstr(info, "\"isa_available\"");
+    const char* end = list == NULL ? NULL : strchr(list, ']');
     char quoted[32];
-    const char *at;
+    const char* at;
     snprintf(quoted, sizeof quoted, "\"%s\"", name);
     at = list == NULL ? NULL : strstr(list, quoted);
     return at != NULL && end != NULL && at < end;
 }
 
 /* Two contexts, two levels, one process: each runs its own kernels, and they agree. */
-static void two_levels(const api *a) {
-    static const char *const levels[] = {"avx512", "avx2", "reference"};
-    seqmix_context *context = NULL;
+static void two_levels(const api* a) {
+    static const char* const levels[] = {"avx512", "avx2", "reference"};
+    seqmix_context* context = NULL;
     char info[1024], first[64], second[64];
     size_t needed = 0, i;
     int tried = 0;
@@ -230,7 +230,7 @@ static void two_levels(const api *a) {
     CHECK(tried > 0);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
     pthread_t threads[4];
     int numbers[4];
     api a;

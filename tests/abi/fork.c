@@ -8,8 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int run_child(const seqmix_layer *layer, seqmix_state *state, const seqmix_arg *args, size_t n,
-                     const array *y, const void *expected) {
+static int run_child(const seqmix_layer* layer, seqmix_state* state, const seqmix_arg* args,
+                     size_t n, const array* y, const void* expected) {
     const seqmix_status status = seqmix_layer_forward(layer, state, args, n, NULL);
     if (status != SEQMIX_OK) {
         printf("in the child: %s: %s\n", seqmix_status_name(status), seqmix_last_error());
@@ -23,9 +23,9 @@ static int run_child(const seqmix_layer *layer, seqmix_state *state, const seqmi
 }
 
 /* `state` and `twin` are at the same position; the parent runs `twin` and then forks. */
-static void fork_and_compare(const seqmix_layer *layer, seqmix_state *state, seqmix_state *twin,
-                             const seqmix_arg *args, size_t n, const array *y) {
-    void *expected = malloc(y->bytes);
+static void fork_and_compare(const seqmix_layer* layer, seqmix_state* state, seqmix_state* twin,
+                             const seqmix_arg* args, size_t n, const array* y) {
+    void* expected = malloc(y->bytes);
     int round;
     for (round = 0; round < 2; ++round) { /* the second child is forked after the first has ended */
         pid_t child;
@@ -38,7 +38,7 @@ static void fork_and_compare(const seqmix_layer *layer, seqmix_state *state, seq
         child = fork();
         REQUIRE(child >= 0);
         if (child == 0) {
-            seqmix_layer *keep = seqmix_layer_retain((seqmix_layer *)(size_t)layer);
+            seqmix_layer* keep = seqmix_layer_retain((seqmix_layer*)(size_t)layer);
             int failed = run_child(layer, state, args, n, y, expected);
             seqmix_layer_release(keep);
             fflush(stdout);
@@ -62,10 +62,10 @@ static void from_nothing(int threads) {
     int how = 0;
     REQUIRE(child >= 0);
     if (child == 0) {
-        seqmix_context *context = make_context(NULL, threads);
-        seqmix_layer *layer = NULL;
-        seqmix_state *state = NULL;
-        call *io;
+        seqmix_context* context = make_context(NULL, threads);
+        seqmix_layer* layer = NULL;
+        seqmix_state* state = NULL;
+        call* io;
         REQUIRE_OK(make_mamba(context, 64, &layer));
         REQUIRE_OK(seqmix_layer_prepare(layer, 1, 64, 1));
         REQUIRE_OK(seqmix_state_create(layer, NULL, &state));
@@ -81,14 +81,14 @@ static void from_nothing(int threads) {
     CHECK(WIFEXITED(how) && WEXITSTATUS(how) == 0);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
     int threads;
     for (threads = 1; threads <= 3; ++threads) {
-        seqmix_context *context = make_context(NULL, threads);
-        seqmix_layer *layer = NULL;
+        seqmix_context* context = make_context(NULL, threads);
+        seqmix_layer* layer = NULL;
         seqmix_state *state = NULL, *twin = NULL;
         if (argc > 1) {
-            text_call *io;
+            text_call* io;
             REQUIRE_OK(seqmix_layer_open(context, argv[1], NULL, &layer));
             REQUIRE_OK(seqmix_state_create(layer, NULL, &state));
             REQUIRE_OK(seqmix_state_create(layer, NULL, &twin));
@@ -97,7 +97,7 @@ int main(int argc, char **argv) {
             fork_and_compare(layer, state, twin, io->args, io->n, &io->logits);
             text_call_free(io);
         } else {
-            call *io;
+            call* io;
             REQUIRE_OK(make_mamba(context, 128, &layer));
             REQUIRE_OK(seqmix_state_create(layer, NULL, &state));
             REQUIRE_OK(seqmix_state_create(layer, NULL, &twin));

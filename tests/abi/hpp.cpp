@@ -10,12 +10,12 @@
 
 static int failures = 0;
 
-#define CHECK(condition)                                                          \
-    do {                                                                          \
-        if (!(condition)) {                                                       \
-            std::printf("%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);   \
-            ++failures;                                                           \
-        }                                                                         \
+#define CHECK(condition)                                                        \
+    do {                                                                        \
+        if (!(condition)) {                                                     \
+            std::printf("%s:%d: failed: %s\n", __FILE__, __LINE__, #condition); \
+            ++failures;                                                         \
+        }                                                                       \
     } while (0)
 
 template <class F>
@@ -42,10 +42,12 @@ static void views() {
     CHECK(flat.ndim() == 1 && flat.size(0) == 24 && flat.get()->strides == nullptr);
     CHECK(flat.get()->dtype.code == SEQMIX_DL_FLOAT && flat.get()->dtype.bits == 32);
     const seqmix::TensorView cube(values, {2, 3, 4});
-    CHECK(cube.count() == 24 && cube.stride(0) == 12 && cube.stride(1) == 4 && cube.stride(-1) == 1);
+    CHECK(cube.count() == 24 && cube.stride(0) == 12 && cube.stride(1) == 4 &&
+          cube.stride(-1) == 1);
     THROWS(SEQMIX_ERR_SHAPE, seqmix::TensorView(values, {2, 3, 5}));
     THROWS(SEQMIX_ERR_INVALID_ARGUMENT, seqmix::TensorView(values.data(), {1, 1}, {1}));
-    THROWS(SEQMIX_ERR_INVALID_ARGUMENT, seqmix::TensorView(values.data(), {1, 1, 1, 1, 1, 1, 1, 1, 1}));
+    THROWS(SEQMIX_ERR_INVALID_ARGUMENT,
+           seqmix::TensorView(values.data(), {1, 1, 1, 1, 1, 1, 1, 1, 1}));
 
     /* A copy has sizes and strides of its own, also when the original is gone. */
     auto temporary = std::make_unique<seqmix::TensorView>(cube.transposed(1, 2).slice(1, 1, 2));
@@ -54,7 +56,8 @@ static void views() {
     temporary.reset();
     CHECK(copy.ndim() == 3 && copy.get()->shape[0] == 2 && copy.get()->shape[1] == 2 &&
           copy.get()->shape[2] == 3);
-    CHECK(copy.get()->strides[0] == 12 && copy.get()->strides[1] == 1 && copy.get()->strides[2] == 4);
+    CHECK(copy.get()->strides[0] == 12 && copy.get()->strides[1] == 1 &&
+          copy.get()->strides[2] == 4);
     CHECK(static_cast<const float*>(copy.get()->data)[0] == 1.0f);
     THROWS(SEQMIX_ERR_INVALID_ARGUMENT, cube.slice(2, 3, 2));
     THROWS(SEQMIX_ERR_INVALID_ARGUMENT, cube.size(3));

@@ -16,16 +16,16 @@ typedef struct {
     uint16_t lanes;
 } DLDataType;
 typedef struct {
-    void *data;
+    void* data;
     DLDevice device;
     int32_t ndim;
     DLDataType dtype;
-    int64_t *shape;
-    int64_t *strides;
+    int64_t* shape;
+    int64_t* strides;
     uint64_t byte_offset;
 } DLTensor;
 
-static void equal(const char *what, long long got, long long expected) {
+static void equal(const char* what, long long got, long long expected) {
     if (got != expected) {
         printf("%s is %lld, must be %lld\n", what, got, expected);
         ++failures;
@@ -33,15 +33,15 @@ static void equal(const char *what, long long got, long long expected) {
 }
 
 #define SIZE(type, bytes) equal("sizeof(" #type ")", (long long)sizeof(type), bytes)
-#define FIELD(type, field, offset, bytes)                                                  \
-    equal("offset of " #type "." #field, (long long)offsetof(type, field), offset);        \
-    equal("size of " #type "." #field, (long long)sizeof(((type *)0)->field), bytes)
+#define FIELD(type, field, offset, bytes)                                           \
+    equal("offset of " #type "." #field, (long long)offsetof(type, field), offset); \
+    equal("size of " #type "." #field, (long long)sizeof(((type*)0)->field), bytes)
 #define VALUE(name, value) equal(#name, (long long)(name), value)
-#define SAME(dl_field, field)                                                              \
-    equal("DLTensor." #dl_field, (long long)offsetof(DLTensor, dl_field),                  \
-          (long long)offsetof(seqmix_tensor, field));                                      \
-    equal("size of DLTensor." #dl_field, (long long)sizeof(((DLTensor *)0)->dl_field),     \
-          (long long)sizeof(((seqmix_tensor *)0)->field))
+#define SAME(dl_field, field)                                                         \
+    equal("DLTensor." #dl_field, (long long)offsetof(DLTensor, dl_field),             \
+          (long long)offsetof(seqmix_tensor, field));                                 \
+    equal("size of DLTensor." #dl_field, (long long)sizeof(((DLTensor*)0)->dl_field), \
+          (long long)sizeof(((seqmix_tensor*)0)->field))
 
 static void tensors(void) {
     SIZE(seqmix_dtype, 4);
@@ -203,8 +203,8 @@ static void constants(void) {
     VALUE(SEQMIX_BYTES_STATE, 1);
     VALUE(SEQMIX_BYTES_SCRATCH, 2);
     VALUE(SEQMIX_STATE_ACCEPT_OTHER_WEIGHTS, 1);
-    VALUE(SEQMIX_VERSION, SEQMIX_VERSION_MAJOR * 65536 + SEQMIX_VERSION_MINOR * 256 +
-                              SEQMIX_VERSION_PATCH);
+    VALUE(SEQMIX_VERSION,
+          SEQMIX_VERSION_MAJOR * 65536 + SEQMIX_VERSION_MINOR * 256 + SEQMIX_VERSION_PATCH);
     VALUE(SEQMIX_VERSION_MAJOR, 0); /* with it: the soname, the node, this file */
 }
 
@@ -232,7 +232,7 @@ static void library(void) {
 }
 
 int main(void) {
-    if (sizeof(void *) != 8) {
+    if (sizeof(void*) != 8) {
         return skip("the literals are those of LP64");
     }
     tensors();

@@ -184,7 +184,8 @@ bool run(const Scenario& scenario, Allocator& allocator) {
     if (ok && !scenario.is_op) {
         ok = STEP(seqmix_state_create(layer, &state_options, &state));
     }
-    ok = ok && STEP(seqmix_layer_forward(layer, state, args, n, nullptr)) /* unprepared: allocates */
+    ok = ok &&
+         STEP(seqmix_layer_forward(layer, state, args, n, nullptr)) /* unprepared: allocates */
          && STEP(seqmix_layer_prepare(layer, 2, 64, 2)) &&
          STEP(seqmix_layer_forward(layer, state, args, n, nullptr));
     if (ok && !scenario.is_op) {
@@ -203,8 +204,8 @@ bool run(const Scenario& scenario, Allocator& allocator) {
              STEP(seqmix_layer_forward(layer, loaded, args, n, nullptr));
     }
     if (ok && scenario.type == nullptr) {
-        ok = STEP(seqmix_layer_child(layer, 1, &child)) &&
-             STEP(seqmix_state_child(state, 1, &view));
+        ok =
+            STEP(seqmix_layer_child(layer, 1, &child)) && STEP(seqmix_state_child(state, 1, &view));
     }
     inside_library = false;
 
@@ -232,7 +233,8 @@ bool run(const Scenario& scenario, Allocator& allocator) {
     return ok;
 }
 
-void check_released(const Scenario& scenario, const char* which, long k, const Allocator& allocator) {
+void check_released(const Scenario& scenario, const char* which, long k,
+                    const Allocator& allocator) {
     if (allocator.live_bytes != 0 || allocator.live_blocks != 0 || allocator.wrong_size) {
         printf("%s, %s %ld failing: %lld bytes in %ld blocks left%s\n", scenario.name, which, k,
                static_cast<long long>(allocator.live_bytes),
@@ -310,9 +312,10 @@ void sweep_new(const Scenario& scenario) {
             failures += WEXITSTATUS(how) == 1 ? 1 : 0;
         }
     }
-    printf("%s: %ld calls of operator new, %ld refused the call when they failed, %ld ended the "
-           "process\n",
-           scenario.name, total, refused, ended);
+    printf(
+        "%s: %ld calls of operator new, %ld refused the call when they failed, %ld ended the "
+        "process\n",
+        scenario.name, total, refused, ended);
     CHECK(refused > 0);
 }
 
@@ -337,8 +340,7 @@ int32_t execute(void* user, size_t n, seqmix_task_fn fn, void* arg) {
                 fn(arg, i, 0);
             }
             return 0;
-        case 2:
-            return 7;
+        case 2: return 7;
         default:
             for (size_t i = 0; i < n / 2; ++i) {
                 fn(arg, i, 0);
@@ -453,48 +455,24 @@ static void* counted_or_throw(size_t size, size_t align) {
     }
     return block;
 }
-void* operator new(size_t size) {
-    return counted_or_throw(size, 16);
-}
-void* operator new[](size_t size) {
-    return counted_or_throw(size, 16);
-}
+void* operator new(size_t size) { return counted_or_throw(size, 16); }
+void* operator new[](size_t size) { return counted_or_throw(size, 16); }
 void* operator new(size_t size, std::align_val_t align) {
     return counted_or_throw(size, static_cast<size_t>(align));
 }
 void* operator new[](size_t size, std::align_val_t align) {
     return counted_or_throw(size, static_cast<size_t>(align));
 }
-void* operator new(size_t size, const std::nothrow_t&) noexcept {
-    return counted(size, 16);
-}
-void* operator new[](size_t size, const std::nothrow_t&) noexcept {
-    return counted(size, 16);
-}
-void operator delete(void* block) noexcept {
-    free(block);
-}
-void operator delete[](void* block) noexcept {
-    free(block);
-}
-void operator delete(void* block, size_t) noexcept {
-    free(block);
-}
-void operator delete[](void* block, size_t) noexcept {
-    free(block);
-}
-void operator delete(void* block, std::align_val_t) noexcept {
-    free(block);
-}
-void operator delete[](void* block, std::align_val_t) noexcept {
-    free(block);
-}
-void operator delete(void* block, size_t, std::align_val_t) noexcept {
-    free(block);
-}
-void operator delete[](void* block, size_t, std::align_val_t) noexcept {
-    free(block);
-}
+void* operator new(size_t size, const std::nothrow_t&) noexcept { return counted(size, 16); }
+void* operator new[](size_t size, const std::nothrow_t&) noexcept { return counted(size, 16); }
+void operator delete(void* block) noexcept { free(block); }
+void operator delete[](void* block) noexcept { free(block); }
+void operator delete(void* block, size_t) noexcept { free(block); }
+void operator delete[](void* block, size_t) noexcept { free(block); }
+void operator delete(void* block, std::align_val_t) noexcept { free(block); }
+void operator delete[](void* block, std::align_val_t) noexcept { free(block); }
+void operator delete(void* block, size_t, std::align_val_t) noexcept { free(block); }
+void operator delete[](void* block, size_t, std::align_val_t) noexcept { free(block); }
 
 int main(int argc, char** argv) {
     std::string model;

@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static unsigned char *guard; /* the first byte without access */
+static unsigned char* guard; /* the first byte without access */
 static char now[128];        /* what is being tried, for the fault handler */
 
 static void on_fault(int number) {
@@ -24,75 +24,75 @@ static void on_fault(int number) {
 }
 
 /* The bytes of `from` (zeros behind its `known`), `size` of them, ending at the guard page. */
-static void *place(const char *what, const void *from, size_t known, size_t size) {
-    unsigned char *at = guard - size;
+static void* place(const char* what, const void* from, size_t known, size_t size) {
+    unsigned char* at = guard - size;
     memset(guard - 4096, 0xEE, 4096);
     memset(at, 0, size);
     memcpy(at, from, size < known ? size : known);
-    *(uint32_t *)(void *)at = (uint32_t)size; /* sizes are multiples of 8: aligned */
+    *(uint32_t*)(void*)at = (uint32_t)size; /* sizes are multiples of 8: aligned */
     snprintf(now, sizeof now, "%s with struct_size %zu", what, size);
     return at;
 }
 
 /* One function that takes one structure. Returns the status; undoes what it did. */
-typedef seqmix_status (*attempt)(const void *structure);
+typedef seqmix_status (*attempt)(const void* structure);
 
-static seqmix_context *context;
+static seqmix_context* context;
 static seqmix_layer *mamba, *bound_op;
-static seqmix_state *state;
-static call *io;
-static void *blob;
+static seqmix_state* state;
+static call* io;
+static void* blob;
 static size_t blob_size;
 
-static seqmix_status try_context(const void *options) {
-    seqmix_context *made = NULL;
+static seqmix_status try_context(const void* options) {
+    seqmix_context* made = NULL;
     const seqmix_status status =
-        seqmix_context_create((const seqmix_context_options *)options, &made);
+        seqmix_context_create((const seqmix_context_options*)options, &made);
     CHECK((status == SEQMIX_OK) == (made != NULL));
     seqmix_context_release(made);
     return status;
 }
 
-static seqmix_status try_state_create(const void *options) {
-    seqmix_state *made = NULL;
+static seqmix_status try_state_create(const void* options) {
+    seqmix_state* made = NULL;
     const seqmix_status status =
-        seqmix_state_create(mamba, (const seqmix_state_options *)options, &made);
+        seqmix_state_create(mamba, (const seqmix_state_options*)options, &made);
     CHECK((status == SEQMIX_OK) == (made != NULL));
     seqmix_state_destroy(made);
     return status;
 }
 
-static seqmix_status try_state_load(const void *options) {
-    seqmix_state *made = NULL;
-    const seqmix_status status = seqmix_state_load(
-        mamba, blob, blob_size, (const seqmix_state_options *)options, &made);
+static seqmix_status try_state_load(const void* options) {
+    seqmix_state* made = NULL;
+    const seqmix_status status =
+        seqmix_state_load(mamba, blob, blob_size, (const seqmix_state_options*)options, &made);
     CHECK((status == SEQMIX_OK) == (made != NULL));
     seqmix_state_destroy(made);
     return status;
 }
 
-static seqmix_status try_forward(const void *options) {
+static seqmix_status try_forward(const void* options) {
     int64_t before = 0, after = 0;
     seqmix_status status;
     REQUIRE_OK(seqmix_state_position(state, 0, &before));
-    status = seqmix_layer_forward(mamba, state, io->args, io->n,
-                                  (const seqmix_forward_options *)options);
+    status =
+        seqmix_layer_forward(mamba, state, io->args, io->n, (const seqmix_forward_options*)options);
     REQUIRE_OK(seqmix_state_position(state, 0, &after));
     CHECK(after - before == (status == SEQMIX_OK ? 3 : 0)); /* a refused call consumes nothing */
     return status;
 }
 
-static call *op_io;
+static call* op_io;
 
 /* Without any output asked for: the options are all that can be wrong. */
-static seqmix_status try_materialize(const void *options) {
+static seqmix_status try_materialize(const void* options) {
     return seqmix_layer_materialize(bound_op, NULL, op_io->args, op_io->n,
-                                    (const seqmix_materialize_options *)options, NULL, NULL, NULL);
+                                    (const seqmix_materialize_options*)options, NULL, NULL, NULL);
 }
 
 /* Smaller sizes, every 8 bytes from `least` on, and larger ones. `expected` is what
  * a structure of the known size gives. */
-static void sizes(const char *what, attempt function, const void *options, size_t known,
+static void sizes(const char* what, attempt function, const void* options, size_t known,
                   size_t least) {
     size_t size;
     const seqmix_status expected = function(place(what, options, known, known));
@@ -111,14 +111,14 @@ static void sizes(const char *what, attempt function, const void *options, size_
         }
     }
     for (size = known + 8; size <= known + 2048; size += size < known + 64 ? 8 : 408) {
-        unsigned char *at = (unsigned char *)place(what, options, known, size);
+        unsigned char* at = (unsigned char*)place(what, options, known, size);
         seqmix_status status = function(at);
         if (status != SEQMIX_OK) {
             printf("%s, zero tail: gave %s (%s), expected SEQMIX_OK\n", now,
                    seqmix_status_name(status), seqmix_last_error());
             ++failures;
         }
-        at = (unsigned char *)place(what, options, known, size);
+        at = (unsigned char*)place(what, options, known, size);
         at[size - 1] = 1; /* the last byte of the tail */
         status = function(at);
         if (status != SEQMIX_ERR_VERSION) {
@@ -126,7 +126,7 @@ static void sizes(const char *what, attempt function, const void *options, size_
                    seqmix_status_name(status));
             ++failures;
         }
-        at = (unsigned char *)place(what, options, known, size);
+        at = (unsigned char*)place(what, options, known, size);
         at[known] = 0x80; /* the first one */
         status = function(at);
         if (status != SEQMIX_ERR_VERSION) {
@@ -137,8 +137,8 @@ static void sizes(const char *what, attempt function, const void *options, size_
     }
     /* struct_size forgotten: garbage in, an error out, whatever the rest says. */
     {
-        unsigned char *at = (unsigned char *)place(what, options, known, known);
-        *(uint32_t *)(void *)at = 0;
+        unsigned char* at = (unsigned char*)place(what, options, known, known);
+        *(uint32_t*)(void*)at = 0;
         snprintf(now, sizeof now, "%s with struct_size 0", what);
         CHECK(function(at) != SEQMIX_OK);
     }
@@ -154,28 +154,28 @@ static void slot_infos(void) {
     REQUIRE_OK(seqmix_layer_slot_info(mamba, 0, &whole));
     for (size = 8; size <= known; size += 8) {
         unsigned char before[64];
-        unsigned char *at = (unsigned char *)place("slot_info", &whole, 4, size);
+        unsigned char* at = (unsigned char*)place("slot_info", &whole, 4, size);
         memcpy(before, at - sizeof before, sizeof before);
-        CHECK_STATUS(seqmix_layer_slot_info(mamba, 0, (seqmix_slot_info *)(void *)at), SEQMIX_OK);
-        CHECK(*(uint32_t *)(void *)at == size); /* the caller's size stays */
-        if (memcmp(at + 4, (unsigned char *)&whole + 4, size - 4) != 0) {
+        CHECK_STATUS(seqmix_layer_slot_info(mamba, 0, (seqmix_slot_info*)(void*)at), SEQMIX_OK);
+        CHECK(*(uint32_t*)(void*)at == size); /* the caller's size stays */
+        if (memcmp(at + 4, (unsigned char*)&whole + 4, size - 4) != 0) {
             printf("%s: the fields differ from those of the whole structure\n", now);
             ++failures;
         }
         CHECK(memcmp(before, at - sizeof before, sizeof before) == 0);
     }
     for (size = known + 8; size <= known + 512; size += 72) {
-        unsigned char *at = (unsigned char *)place("slot_info", &whole, 4, size);
+        unsigned char* at = (unsigned char*)place("slot_info", &whole, 4, size);
         size_t i, nonzero = 0;
-        CHECK_STATUS(seqmix_layer_slot_info(mamba, 0, (seqmix_slot_info *)(void *)at), SEQMIX_OK);
-        CHECK(memcmp(at + 4, (unsigned char *)&whole + 4, known - 4) == 0);
+        CHECK_STATUS(seqmix_layer_slot_info(mamba, 0, (seqmix_slot_info*)(void*)at), SEQMIX_OK);
+        CHECK(memcmp(at + 4, (unsigned char*)&whole + 4, known - 4) == 0);
         for (i = known; i < size; ++i) {
             nonzero += at[i] != 0;
         }
         CHECK(nonzero == 0);
-        at = (unsigned char *)place("slot_info", &whole, 4, size);
+        at = (unsigned char*)place("slot_info", &whole, 4, size);
         at[size - 1] = 1;
-        CHECK_STATUS(seqmix_layer_slot_info(mamba, 0, (seqmix_slot_info *)(void *)at),
+        CHECK_STATUS(seqmix_layer_slot_info(mamba, 0, (seqmix_slot_info*)(void*)at),
                      SEQMIX_ERR_VERSION);
     }
     {
@@ -210,8 +210,8 @@ int main(void) {
     seqmix_forward_options forward_options;
     seqmix_materialize_options materialize_options;
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    unsigned char *memory = (unsigned char *)mmap(NULL, 3 * page, PROT_READ | PROT_WRITE,
-                                                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned char* memory = (unsigned char*)mmap(NULL, 3 * page, PROT_READ | PROT_WRITE,
+                                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     REQUIRE(memory != MAP_FAILED && page >= 4096);
     guard = memory + 2 * page;
     REQUIRE(mprotect(guard, page, PROT_NONE) == 0);

@@ -395,7 +395,7 @@ class BlockErrors : public testing::Test {
     // Refused, with nothing written and the state as it was.
     void expect(seqmix_status status, const Args& args, const State* state,
                 const testing::Matcher<const std::string&>& message) {
-        const std::string before = state_bits(mamba_.layer, state_, 2), y = y_.bits();
+        const Bits before = state_bits(mamba_.layer, state_, 2), y = y_.bits();
         EXPECT_ERROR(status, call(mamba_.layer, args, state), message);
         EXPECT_EQ(y_.bits(), y);
         EXPECT_EQ(state_bits(mamba_.layer, state_, 2), before);
@@ -459,7 +459,6 @@ TEST_F(BlockErrors, ControlTensors) {
     with("cu_seqlens", Tensor::i64({0, 4, 3}), SEQMIX_ERR_INVALID_ARGUMENT, HasSubstr("3"));
     with("cu_seqlens", Tensor::i64({1, 2, 5}), SEQMIX_ERR_INVALID_ARGUMENT, HasSubstr("1"));
     with("cu_seqlens", Tensor::i64({0, 2, 6}), SEQMIX_ERR_INVALID_ARGUMENT, HasSubstr("6"));
-    with("cu_seqlens", Tensor::i64({0, 2, 4}), SEQMIX_ERR_INVALID_ARGUMENT, HasSubstr("4"));
     with("cu_seqlens", Tensor::i64({0, INT64_MAX, 5}), SEQMIX_ERR_INVALID_ARGUMENT, testing::_);
     with("cu_seqlens", Tensor(DType::i64, {0}), SEQMIX_ERR_SHAPE, testing::_);
     Args both(mamba_.layer);
@@ -523,7 +522,7 @@ class ModelErrors : public testing::Test {
 TEST_F(ModelErrors, TokensOutOfRange) {
     const State state = make_state(model_);
     run(model_, state, Tensor::i64({1, 2}, {1, 2}), "logits_last");
-    const std::string before = state_bits(model_, state, 1);
+    const Bits before = state_bits(model_, state, 1);
     for (const int64_t bad : {int64_t{256}, int64_t{-1}, INT64_MAX, INT64_MIN}) {
         const Tensor logits = Tensor::filled(DType::f32, {1, 3, 256}, -777);
         Tensor tokens(DType::i64, {1, 3});

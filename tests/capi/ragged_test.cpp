@@ -29,10 +29,10 @@ class RaggedTest : public testing::TestWithParam<std::string> {
         Tensor y = mamba_(state, x);
         return {std::move(y), std::move(state)};
     }
-    std::string row(const State& state, int64_t batch, int64_t r) {
+    Bits row(const State& state, int64_t batch, int64_t r) {
         return row_bits(mamba_.layer, state, batch, r);
     }
-    std::string tensors(const State& state, int64_t batch, int64_t r) {
+    Bits tensors(const State& state, int64_t batch, int64_t r) {
         return tensor_row_bits(mamba_.layer, state, batch, r);
     }
     Tensor call(const State& state, const Tensor& x,
@@ -87,6 +87,18 @@ TEST_P(RaggedTest, PackedRowsAreTheRowsAlone) {
     }
 }
 
+// Tokens behind the last row belong to none: outputs 0, not read.
+TEST_P(RaggedTest, TokensBehindThePackedRows) {
+    Tensor x = mamba_.input(1, 9);
+    x.slice(1, 7, 2).fill(std::numeric_limits<double>::quiet_NaN());
+    const State state = make_state(mamba_.layer, 2);
+    const Tensor y = call(state, x, {{"cu_seqlens", Tensor::i64({0, 3, 7})}});
+    EXPECT_TRUE(same_bits(y.slice(1, 0, 3), alone(x.slice(1, 0, 3)).y));
+    EXPECT_TRUE(same_bits(y.slice(1, 3, 4), alone(x.slice(1, 3, 4)).y));
+    expect_zeros(y.slice(1, 7, 2));
+    EXPECT_EQ(row(state, 2, 1), row(alone(x.slice(1, 3, 4)).state, 1, 0));
+}
+
 TEST_P(RaggedTest, PackedRowsContinue) {
     const State state = make_state(mamba_.layer, 2);
     std::vector<Alone> ones;
@@ -138,7 +150,7 @@ TEST_P(RaggedTest, RightPaddingIsNotSeen) {
 TEST_P(RaggedTest, RowsNameTheRowsOfTheState) {
     const State state = make_state(mamba_.layer, 5);
     mamba_(state, mamba_.input(5, 4));
-    std::vector<std::string> before;
+    std::vector<Bits> before;
     for (int64_t r = 0; r < 5; ++r) {
         before.push_back(row(state, 5, r));
     }
@@ -267,7 +279,7 @@ TEST_P(RaggedTest, SeqIdxInsidePackedAndPaddedRows) {
 TEST_P(RaggedTest, NoTokensChangeNothing) {
     const State state = make_state(mamba_.layer, 2);
     mamba_(state, mamba_.input(2, 3));
-    const std::string before = state_bits(mamba_.layer, state, 2);
+    const Bits before = state_bits(mamba_.layer, state, 2);
     mamba_(state, mamba_.input(2, 0));
     EXPECT_EQ(state_bits(mamba_.layer, state, 2), before);
     const Tensor y = call(state, mamba_.input(2, 4, 3), {{"lengths", Tensor::i64({0, 0})}});
@@ -352,7 +364,7 @@ TEST_F(RaggedModel, LastLogitsArePastThePadding) {
 TEST_F(RaggedModel, AStepOfSomeRows) {
     const State state = make_state(model_, 3);
     run(model_, state, Tensor::filled(DType::i64, {3, 4}, 'a'), "logits_last");
-    const std::string kept = row_bits(model_, state, 3, 1);
+    const Bits kept = row_bits(model_, state, 3, 1);
     const Tensor last = Tensor::filled(DType::f32, {2, 256}, -777);
     Args args(model_);
     args.add("tokens", Tensor::i64({'b', 'c'}, {2, 1})).add("logits_last", last);

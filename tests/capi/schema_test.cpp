@@ -76,7 +76,9 @@ TEST(Schema, EveryTypeDescribesItself) {
         }
         std::set<int32_t> numbers;
         std::set<std::string> slots;
-        for (const json& t : s.at("tensors")) {
+        json tensors = s.at("tensors");
+        tensors.insert(tensors.end(), s.at("state").begin(), s.at("state").end());
+        for (const json& t : tensors) {
             SCOPED_TRACE(t.dump());
             EXPECT_TRUE(slots.insert(t.at("name").get<std::string>()).second);
             EXPECT_TRUE(numbers.insert(t.at("slot").get<int32_t>()).second);
@@ -124,7 +126,51 @@ TEST(Schema, ControlsHaveOneNumberInEveryType) {
 // Numbers never change: what is written down here is compiled into programs.
 TEST(Schema, SlotNumbersAreStable) {
     const std::map<std::string, std::map<std::string, int32_t>> pinned = {
-#include "schema_slots.inc"
+        {"causal_conv1d_op",
+         {{"x", 0}, {"weight", 1}, {"bias", 2}, {"y", 3}, {"state_in", 4}, {"state_out", 5}}},
+        {"selective_scan_op",
+         {{"u", 0},
+          {"delta", 1},
+          {"A", 2},
+          {"B", 3},
+          {"C", 4},
+          {"D", 5},
+          {"z", 6},
+          {"delta_bias", 7},
+          {"y", 8},
+          {"state_in", 9},
+          {"state_out", 10}}},
+        {"mamba",
+         {{"x", 0},
+          {"y", 1},
+          {"in_proj.weight", 2},
+          {"in_proj.bias", 3},
+          {"conv1d.weight", 4},
+          {"conv1d.bias", 5},
+          {"x_proj.weight", 6},
+          {"dt_proj.weight", 7},
+          {"dt_proj.bias", 8},
+          {"A_log", 9},
+          {"D", 10},
+          {"out_proj.weight", 11},
+          {"out_proj.bias", 12},
+          {"dt_norm.weight", 13},
+          {"b_norm.weight", 14},
+          {"c_norm.weight", 15},
+          {"conv_state", 30},
+          {"ssm_state", 31}}},
+        {"embedding", {{"tokens", 0}, {"y", 1}, {"weight", 2}}},
+        {"linear", {{"x", 0}, {"y", 1}, {"weight", 2}, {"bias", 3}}},
+        {"norm", {{"x", 0}, {"y", 1}, {"weight", 2}, {"bias", 3}}},
+        {"pool", {{"x", 0}, {"y", 1}, {"sum", 2}}},
+        {"block", {{"x", 0}, {"y", 1}, {"norm.weight", 2}, {"norm.bias", 3}}},
+        {"stack",
+         {{"tokens", 0},
+          {"x", 1},
+          {"embeds", 2},
+          {"logits", 3},
+          {"logits_last", 4},
+          {"hidden", 5}}},
     };
     for (const auto& [type, slots] : pinned) {
         for (const auto& [name, number] : slots) {
@@ -138,6 +184,7 @@ TEST(Schema, SlotNumbersAreStable) {
         for (const json& t : described.at("tensors")) {
             count += t.at("slot").get<int32_t>() < SEQMIX_SLOT_CU_SEQLENS ? 1 : 0;
         }
+        count += described.at("state").size();
         EXPECT_EQ(count, slots.size()) << type;
     }
     EXPECT_EQ(pinned.size(), types().size());

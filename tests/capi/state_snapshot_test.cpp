@@ -21,12 +21,10 @@ class SnapshotTest : public testing::Test {
         const int64_t batch = seqmix_state_position(state.get(), 1, &value) == SEQMIX_OK ? 2 : 1;
         mamba_(state, mamba_.input(batch, tokens, seed));
     }
-    std::string row(const State& state, int64_t batch, int64_t r) {
+    Bits row(const State& state, int64_t batch, int64_t r) {
         return row_bits(mamba_.layer, state, batch, r);
     }
-    std::string bits(const State& state, int64_t batch) {
-        return state_bits(mamba_.layer, state, batch);
-    }
+    Bits bits(const State& state, int64_t batch) { return state_bits(mamba_.layer, state, batch); }
     static int64_t snapshot(const State& state, int64_t r) {
         int64_t id = -1;
         check(seqmix_state_snapshot(state.get(), r, &id), "seqmix_state_snapshot");
@@ -51,7 +49,7 @@ class SnapshotTest : public testing::Test {
 TEST_F(SnapshotTest, RollbackIsExactAndKeepsTheSnapshot) {
     const State state = make_state(mamba_.layer, 2, 1);
     feed(state, 5, 1);
-    const std::string then = bits(state, 2);
+    const Bits then = bits(state, 2);
     const int64_t id = snapshot(state, -1);
     EXPECT_EQ(bits(state, 2), then);
     for (const int64_t tokens : {1, 4}) {  // twice: the snapshot is kept
@@ -70,10 +68,10 @@ TEST_F(SnapshotTest, RollbackIsExactAndKeepsTheSnapshot) {
 TEST_F(SnapshotTest, OneRowGoesBackAlone) {
     const State state = make_state(mamba_.layer, 2, 1);
     feed(state, 5, 1);
-    const std::string then = row(state, 2, 1);
+    const Bits then = row(state, 2, 1);
     const int64_t id = snapshot(state, 1);
     feed(state, 4, 2);
-    const std::string other = row(state, 2, 0);
+    const Bits other = row(state, 2, 0);
     EXPECT_STATUS(SEQMIX_OK, rollback(state, 1, id));
     EXPECT_EQ(row(state, 2, 1), then);
     EXPECT_EQ(row(state, 2, 0), other);
@@ -86,13 +84,13 @@ TEST_F(SnapshotTest, AnIdWithoutTheRow) {
     feed(state, 3, 1);
     const int64_t id = snapshot(state, 0);
     feed(state, 3, 2);
-    const std::string before = bits(state, 2);
+    const Bits before = bits(state, 2);
     EXPECT_STATUS(SEQMIX_ERR_INVALID_ARGUMENT, rollback(state, 1, id));
     EXPECT_STATUS(SEQMIX_ERR_INVALID_ARGUMENT, rollback(state, 2, id));
     EXPECT_STATUS(SEQMIX_ERR_INVALID_ARGUMENT, rollback(state, -2, id));
     EXPECT_EQ(bits(state, 2), before);
     // -1: every row that the snapshot has.
-    const std::string other = row(state, 2, 1);
+    const Bits other = row(state, 2, 1);
     EXPECT_STATUS(SEQMIX_OK, rollback(state, -1, id));
     EXPECT_EQ(position(state, 0), 3);
     EXPECT_EQ(row(state, 2, 1), other);
@@ -101,7 +99,7 @@ TEST_F(SnapshotTest, AnIdWithoutTheRow) {
 TEST_F(SnapshotTest, UnknownIds) {
     const State state = make_state(mamba_.layer, 2, 2);
     const int64_t id = snapshot(state, -1);
-    const std::string before = bits(state, 2);
+    const Bits before = bits(state, 2);
     for (const int64_t unknown : {id + 1, id + 1000, int64_t{-1}, INT64_MAX, INT64_MIN}) {
         EXPECT_STATUS(SEQMIX_ERR_INVALID_ARGUMENT, rollback(state, -1, unknown));
         EXPECT_STATUS(SEQMIX_ERR_INVALID_ARGUMENT, rollback(state, 0, unknown));
@@ -141,10 +139,10 @@ TEST_F(SnapshotTest, RollbackDropsTheRowsLaterOnes) {
     const State state = make_state(mamba_.layer, 2, 3);
     const int64_t a = snapshot(state, -1);
     feed(state, 2, 1);
-    const std::string at_b1 = row(state, 2, 1);
+    const Bits at_b1 = row(state, 2, 1);
     const int64_t b = snapshot(state, -1);
     feed(state, 2, 2);
-    const std::string at_c1 = row(state, 2, 1);
+    const Bits at_c1 = row(state, 2, 1);
     const int64_t c = snapshot(state, -1);
     feed(state, 2, 3);
     EXPECT_STATUS(SEQMIX_OK, rollback(state, 0, a));
@@ -224,7 +222,7 @@ TEST_F(SnapshotTest, CopyRowDropsThoseOfTheTarget) {
 TEST_F(SnapshotTest, ClonesHaveThem) {
     const State state = make_state(mamba_.layer, 2, 2);
     feed(state, 3, 1);
-    const std::string then = bits(state, 2);
+    const Bits then = bits(state, 2);
     const int64_t id = snapshot(state, -1);
     feed(state, 3, 2);
     const State copy = clone(state);
@@ -255,7 +253,7 @@ TEST_F(SnapshotTest, OfAWholeModel) {
     const Tensor prompt = Tensor::i64({'R', 'O', 'M', 'E', 'O', ':'}, {1, 6});
     const Tensor more = Tensor::i64({'\n', 'O'}, {1, 2});
     run(model, state, prompt, "logits_last");
-    const std::string then = state_bits(model, state, 1);
+    const Bits then = state_bits(model, state, 1);
     const int64_t id = snapshot(state, 0);
     const Tensor first = run(model, state, more, "logits");
     EXPECT_STATUS(SEQMIX_OK, rollback(state, 0, id));

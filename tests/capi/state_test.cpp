@@ -25,10 +25,8 @@ class StateTest : public testing::Test {
   protected:
     SmallMamba mamba_;
 
-    std::string bits(const State& state, int64_t batch) {
-        return state_bits(mamba_.layer, state, batch);
-    }
-    std::string row(const State& state, int64_t batch, int64_t r) {
+    Bits bits(const State& state, int64_t batch) { return state_bits(mamba_.layer, state, batch); }
+    Bits row(const State& state, int64_t batch, int64_t r) {
         return row_bits(mamba_.layer, state, batch, r);
     }
     int32_t conv_slot() { return slot_of(mamba_.layer, "conv_state"); }
@@ -111,7 +109,7 @@ TEST_F(StateTest, OutlivesTheLayerAndTheContext) {
 TEST_F(StateTest, ResetOfARowLeavesTheOthers) {
     const State state = make_state(mamba_.layer, 2);
     mamba_(state, mamba_.input(2, 6));
-    const std::string kept = row(state, 2, 1);
+    const Bits kept = row(state, 2, 1);
     EXPECT_STATUS(SEQMIX_OK, seqmix_state_reset(state.get(), 0));
     EXPECT_EQ(row(state, 2, 1), kept);
     EXPECT_EQ(row(state, 2, 0), row(make_state(mamba_.layer, 2), 2, 0));
@@ -133,7 +131,7 @@ TEST_F(StateTest, ResetIsAFreshState) {
 TEST_F(StateTest, ResetOfAnUnknownRow) {
     const State state = make_state(mamba_.layer, 2);
     mamba_(state, mamba_.input(2, 3));
-    const std::string before = bits(state, 2);
+    const Bits before = bits(state, 2);
     for (const int64_t r : {int64_t{2}, int64_t{-2}, INT64_MAX, INT64_MIN}) {
         EXPECT_STATUS(SEQMIX_ERR_INVALID_ARGUMENT, seqmix_state_reset(state.get(), r));
     }
@@ -164,7 +162,7 @@ TEST_F(StateTest, CloneGoesItsOwnWay) {
     const State copy = clone(state);
     EXPECT_EQ(bits(copy, 2), bits(state, 2));
     EXPECT_EQ(seqmix_state_bytes(copy.get()), seqmix_state_bytes(state.get()));
-    const std::string before = bits(state, 2);
+    const Bits before = bits(state, 2);
     const Tensor x = mamba_.input(2, 3, 5);
     const Tensor of_copy = mamba_(copy, x);
     EXPECT_EQ(bits(state, 2), before);
@@ -175,7 +173,7 @@ TEST_F(StateTest, CloneGoesItsOwnWay) {
 TEST_F(StateTest, CopyRowWithinAState) {
     const State state = make_state(mamba_.layer, 3);
     mamba_(state, mamba_.input(3, 4));
-    const std::string first = row(state, 3, 0), second = row(state, 3, 1);
+    const Bits first = row(state, 3, 0), second = row(state, 3, 1);
     ASSERT_NE(first, second);
     EXPECT_STATUS(SEQMIX_OK, seqmix_state_copy_row(state.get(), 2, state.get(), 0));
     EXPECT_EQ(row(state, 3, 0), first);
@@ -197,7 +195,7 @@ TEST_F(StateTest, CopyRowBetweenStates) {
 TEST_F(StateTest, CopyRowRefusals) {
     const State state = make_state(mamba_.layer, 2);
     mamba_(state, mamba_.input(2, 4));
-    const std::string before = bits(state, 2);
+    const Bits before = bits(state, 2);
     const auto copy = [&](int64_t i, const State& from, int64_t j) {
         return seqmix_state_copy_row(state.get(), i, from.get(), j);
     };
@@ -249,10 +247,10 @@ TEST_F(StateTest, SetTensorsContinueLikeTheSource) {
 TEST_F(StateTest, GetAndSetRefusals) {
     const State state = make_state(mamba_.layer, 2);
     mamba_(state, mamba_.input(2, 6));
-    const std::string before = bits(state, 2);
+    const Bits before = bits(state, 2);
     const auto both = [&](seqmix_status expected, int32_t slot, int32_t index, const Tensor& t,
                           const char* substring) {
-        const std::string bytes = t.bits();
+        const Bits bytes = t.bits();
         const seqmix_tensor c = t.c();
         EXPECT_ERROR(expected, seqmix_state_get(state.get(), slot, index, &c),
                      HasSubstr(substring));
@@ -358,7 +356,7 @@ TEST_F(StackStateTest, ACloneOfAViewIsAStateOfItsOwn) {
     const State view = child(state, parts.block_child(2));
     const State copy = clone(view);
     EXPECT_EQ(state_bits(parts.block(2), copy, 1), state_bits(parts.block(2), view, 1));
-    const std::string before = state_bits(parts.block(2), view, 1);
+    const Bits before = state_bits(parts.block(2), view, 1);
     const Tensor x = noise(DType::f32, {1, 2, 128}, 2);
     const Tensor of_copy = run(parts.block(2), copy, x);
     EXPECT_EQ(state_bits(parts.block(2), view, 1), before);

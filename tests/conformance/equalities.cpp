@@ -483,11 +483,12 @@ void run_stack_children(const Env& env, BatchTime shape) {
     const int64_t b = shape.batch;
     const SlotValues first = model.inputs(b, shape.tokens), second = model.inputs(b, 3, 2);
     Stream whole(model, b), apart(model, b);
+    const Type real = model.is_reference() ? Type::f64 : Type::f32;  // nothing rounds in between
     const size_t children = seqmix_layer_child_count(model.layer());
     require(children >= 3, "a stack of fewer than three children");
     for (const auto& [inputs, tokens] :
          {std::pair{&first, shape.tokens}, std::pair{&second, int64_t{3}}}) {
-        const SlotValues want = whole.run(*inputs, b, tokens);
+        const SlotValues want = whole.run(*inputs, b, tokens, {.real_out = real});
         const Slot* source = nullptr;
         for (const auto& [number, values] : *inputs) {
             source = model.find(number);
@@ -523,10 +524,9 @@ void run_stack_children(const Env& env, BatchTime shape) {
                     require_same(flow, want.at(hidden->number), "children in turn, hidden");
                 }
             }
-            const Buffer x(
-                flow, tokens_in ? (source->dtypes & SEQMIX_DTYPE_I64) != 0 ? Type::i64 : Type::i32
-                                : Type::f32);
-            const Buffer y(shape_out, Type::f32);
+            const bool wide = tokens_in && (source->dtypes & SEQMIX_DTYPE_I64) != 0;
+            const Buffer x(flow, wide ? Type::i64 : tokens_in ? Type::i32 : real);
+            const Buffer y(shape_out, real);
             const seqmix_arg args[] = {{in, 0, 0, 0, x.tensor()}, {out, 0, 0, 0, y.tensor()}};
             check(seqmix_layer_forward(child, view, args, 2, nullptr), "forward of a child");
             flow = y.read();

@@ -542,8 +542,9 @@ SlotValues forward(const Model& model, seqmix_state* state, const SlotValues& in
         const Slot* slot = model.find(number);
         require(slot != nullptr, "no slot " + std::to_string(number));
         const bool is_state = slot->role == SEQMIX_ROLE_STATE_IN;
-        buffers.push_back(std::make_unique<Buffer>(values, pick(*slot, options.real_in),
-                                                   plain ? Layout{} : options.in_layout,
+        Layout layout = plain ? Layout{} : options.in_layout;
+        layout.repeat_axis0 = layout.repeat_axis0 && slot->row_axis() == 0;
+        buffers.push_back(std::make_unique<Buffer>(values, pick(*slot, options.real_in), layout,
                                                    options.placement));
         args.push_back({number, 0, 0, 0, buffers.back()->tensor()});
         if (is_state) {

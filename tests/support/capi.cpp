@@ -290,8 +290,8 @@ std::vector<int64_t> Tensor::integers() const {
     return result;
 }
 
-std::string Tensor::bits() const {
-    std::string result;
+Bits Tensor::bits() const {
+    Bits result;
     const size_t size = dtype_size(dtype_);
     result.reserve(static_cast<size_t>(count()) * size);
     for (int64_t i = 0; i < count(); ++i) {
@@ -552,8 +552,8 @@ void set_state(const Layer& layer, const State& state, const std::string& name,
     check(seqmix_state_set(state.get(), slot_of(layer, name), 0, &c), "seqmix_state_set");
 }
 
-std::string state_bits(const Layer& layer, const State& state, int64_t batch) {
-    std::string bits;
+Bits state_bits(const Layer& layer, const State& state, int64_t batch) {
+    Bits bits;
     const size_t children = seqmix_layer_child_count(layer.get());
     for (size_t i = 0; i < children; ++i) {
         const State view = child(state, i);

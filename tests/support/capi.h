@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <ostream>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -32,6 +33,15 @@ seqmix_dtype dtype_code(DType dtype);
 const char* dtype_name(DType dtype);
 
 int64_t count_of(const Shape& shape);
+
+// Bytes that are only compared; a failing test prints their number and a hash, not the bytes.
+struct Bits : std::string {
+    Bits() = default;
+    explicit Bits(std::string bytes) : std::string(std::move(bytes)) {}
+    friend void PrintTo(const Bits& bits, std::ostream* out) {
+        *out << bits.size() << " bytes with hash " << std::hash<std::string>()(bits);
+    }
+};
 
 // A strided view of bytes that all views of it share. Copying copies the view, not the bytes.
 class Tensor {
@@ -73,7 +83,7 @@ class Tensor {
     void assign(const Values& values);  // in C order of the shape
     Values values() const;              // in C order of the shape
     std::vector<int64_t> integers() const;
-    std::string bits() const;  // the elements' bytes in C order: bitwise comparison
+    Bits bits() const;  // the elements' bytes in C order: bitwise comparison
 
     void* data() const;
     // Points into this object: valid while it lives and is not assigned to.
@@ -210,7 +220,7 @@ void set_state(const Layer& layer, const State& state, const std::string& name,
                const Tensor& value);
 // All state tensors of a layer or, for a stack, of its children, and the positions: bitwise
 // comparison of states.
-std::string state_bits(const Layer& layer, const State& state, int64_t batch);
+Bits state_bits(const Layer& layer, const State& state, int64_t batch);
 std::string save(const State& state);
 State load(const Layer& layer, const std::string& blob, uint32_t flags = 0,
            int64_t snapshot_slots = 0);

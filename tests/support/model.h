@@ -45,9 +45,8 @@ inline std::vector<Tensor> run_children(const ModelParts& parts, const State& st
 }
 
 // The bytes of one row's state tensors, over all children of a stack.
-inline std::string tensor_row_bits(const Layer& layer, const State& state, int64_t batch,
-                                   int64_t row) {
-    std::string bits;
+inline Bits tensor_row_bits(const Layer& layer, const State& state, int64_t batch, int64_t row) {
+    Bits bits;
     for (size_t i = 0; i < seqmix_layer_child_count(layer.get()); ++i) {
         bits += tensor_row_bits(child(layer, i), child(state, i), batch, row);
     }
@@ -60,8 +59,9 @@ inline std::string tensor_row_bits(const Layer& layer, const State& state, int64
 }
 
 // The same with the position.
-inline std::string row_bits(const Layer& layer, const State& state, int64_t batch, int64_t row) {
-    return std::to_string(position(state, row)) + ";" + tensor_row_bits(layer, state, batch, row);
+inline Bits row_bits(const Layer& layer, const State& state, int64_t batch, int64_t row) {
+    return Bits(std::to_string(position(state, row)) + ";" +
+                tensor_row_bits(layer, state, batch, row));
 }
 
 }  // namespace seqmix_test

@@ -5,8 +5,8 @@
 #include <optional>
 #include <string>
 
-#include "models/formats/json.h"
 #include "base/nlohmann.h"
+#include "models/formats/json.h"
 
 namespace {
 

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "../support/shared_data.h"
+#include "base/nlohmann.h"
 #include "checkpoint_files.h"
 #include "models/formats/checkpoint.h"
-#include "base/nlohmann.h"
 #include "models/schemes/stack_spec.h"
 
 namespace {

@@ -1,11 +1,5 @@
-// causal_conv1d_op: the short causal depthwise convolution as an operation on the caller's tensors.
-//
-//   y[t,d] = act(bias[d] + sum_{k<K} weight[d,k] x[t-K+1+k,d]),  act = identity or SiLU
-//
-// Inputs before the first token come from `state_in` (B,K-1,D), oldest first, absent = zeros;
-// `state_out` is the last K-1 inputs of [state_in, x]. The kernel is primitives/conv1d.
-// Source: Dao-AILab/causal-conv1d; Gu and Dao 2023, "Mamba", section 3.4.
-// Parallel over rows and channel blocks; f32 accumulation; scratch: the transposed weight.
+#include "mixers/causal_conv1d/causal_conv1d.h"
+
 #include "contract/recurrent.h"
 #include "primitives/conv1d/kernel.h"
 #include "primitives/conv1d/reference.h"
@@ -86,32 +80,31 @@ void run(const Bound& base, const Call& call) {
     transpose_dense(call.slot(kWeightSlot).as<float>(), plan.D, plan.K, taps);
     const Matrix &x = call.slot(kX), &y = call.slot(kY);
     const float* bias = call.slot(kBias).as<float>();
-    for_each_channel_block(
-        call, plan.D, 1, bound.kernels->channel_block,
-        [&](const RowRun& run, int64_t d, int64_t channels, int64_t) {
-            float* window = call.state<float>(0, run.state_row);
-            for (int64_t s = run.first; s < run.first + run.count; ++s) {
-                const Segment& segment = call.segments[s];
-                if (segment.reset) {
-                    zero_columns(window, plan.K - 1, plan.D, d, channels);
-                }
-                Conv1dArgs args{};
-                args.tokens = segment.count;
-                args.channels = channels;
-                args.width = plan.K;
-                args.x = x.as<float>() + segment.first * x.stride + d;
-                args.x_stride = x.stride;
-                args.weight = taps + d;
-                args.weight_stride = plan.D;
-                args.bias = bias == nullptr ? nullptr : bias + d;
-                args.silu = plan.silu;
-                args.window = window + d;
-                args.window_stride = plan.D;
-                args.y = y.as<float>() + segment.first * y.stride + d;
-                args.y_stride = y.stride;
-                bound.kernels->conv(args);
-            }
-        });
+    for_each_channel_block(call, plan.D, 1, bound.kernels->channel_block,
+                           [&](const RowRun& run, int64_t d, int64_t channels, int64_t) {
+                               float* window = call.state<float>(0, run.state_row);
+                               for (int64_t s = run.first; s < run.first + run.count; ++s) {
+                                   const Segment& segment = call.segments[s];
+                                   if (segment.reset) {
+                                       zero_columns(window, plan.K - 1, plan.D, d, channels);
+                                   }
+                                   Conv1dArgs args{};
+                                   args.tokens = segment.count;
+                                   args.channels = channels;
+                                   args.width = plan.K;
+                                   args.x = x.as<float>() + segment.first * x.stride + d;
+                                   args.x_stride = x.stride;
+                                   args.weight = taps + d;
+                                   args.weight_stride = plan.D;
+                                   args.bias = bias == nullptr ? nullptr : bias + d;
+                                   args.silu = plan.silu;
+                                   args.window = window + d;
+                                   args.window_stride = plan.D;
+                                   args.y = y.as<float>() + segment.first * y.stride + d;
+                                   args.y_stride = y.stride;
+                                   bound.kernels->conv(args);
+                               }
+                           });
 }
 
 void run_reference(const Bound& base, const Call& call) {
@@ -124,18 +117,15 @@ void run_reference(const Bound& base, const Call& call) {
             if (segment.reset) {
                 zero_columns(window, plan.K - 1, plan.D, 0, plan.D);
             }
-            reference::conv1d({segment.count, plan.D, plan.K,
-                               call.slot(kX).as<double>() + segment.first * plan.D,
-                               call.slot(kWeightSlot).as<double>(), call.slot(kBias).as<double>(),
-                               plan.silu, window,
-                               call.slot(kY).as<double>() + segment.first * plan.D});
+            reference::conv1d(
+                {segment.count, plan.D, plan.K, call.slot(kX).as<double>() + segment.first * plan.D,
+                 call.slot(kWeightSlot).as<double>(), call.slot(kBias).as<double>(), plan.silu,
+                 window, call.slot(kY).as<double>() + segment.first * plan.D});
         }
     });
 }
 
-LaneInfo lanes(const Plan& plan) {
-    return {static_cast<const ConvPlan&>(plan).D, 1};
-}
+LaneInfo lanes(const Plan& plan) { return {static_cast<const ConvPlan&>(plan).D, 1}; }
 
 // M[i,j] = weight[K-1-(i-j)] for 0 <= i-j < K: the convolution before bias and activation.
 void materialize(const Bound& base, const MaterializeCall& call) {
@@ -168,7 +158,7 @@ void materialize(const Bound& base, const MaterializeCall& call) {
 }  // namespace
 
 extern const Mixer causal_conv1d_op_mixer;
-const Mixer causal_conv1d_op_mixer = {&kSchema, describe,    bind,    scratch, run, run_reference,
-                                      lanes,    materialize, nullptr, nullptr};
+const Mixer causal_conv1d_op_mixer = {&kSchema,      describe, bind,        scratch, run,
+                                      run_reference, lanes,    materialize, nullptr, nullptr};
 
 }  // namespace seqmix::mixers

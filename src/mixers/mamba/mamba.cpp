@@ -118,8 +118,8 @@ Status describe(const Attributes& given, std::unique_ptr<Plan>& out) {
     plan->attributes.set("dt_rank", plan->R);
     plan->inner_norm = given.str("inner_norm") != "none";
     plan->inner_norm_eps = given.f64("inner_norm_eps");
-    plan->sizes = {{"D", plan->D}, {"E", plan->E}, {"N", plan->N}, {"K", plan->K},
-                   {"dt_rank", plan->R}};
+    plan->sizes = {
+        {"D", plan->D}, {"E", plan->E}, {"N", plan->N}, {"K", plan->K}, {"dt_rank", plan->R}};
     SEQMIX_TRY(resolve_slots(kSchema, *plan));
     if (!given.flag("bias")) {
         remove_slot(*plan, "in_proj.bias");
@@ -187,32 +187,32 @@ size_t scratch(const Plan& base, const StepShape& step) {
 // xz (tokens,2E) -> x (tokens,E): convolution and SiLU, row by row of the state.
 void convolve(const MambaBound& bound, const Call& call, const float* xz, float* x) {
     const MambaPlan& plan = *bound.plan;
-    for_each_channel_block(
-        call, plan.E, 1, bound.conv->channel_block,
-        [&](const RowRun& run, int64_t e, int64_t channels, int64_t) {
-            float* window = call.state<float>(kWindow, run.state_row);
-            for (int64_t s = run.first; s < run.first + run.count; ++s) {
-                const Segment& segment = call.segments[s];
-                if (segment.reset) {
-                    zero_columns(window, plan.K - 1, plan.E, e, channels);
-                }
-                Conv1dArgs args{};
-                args.tokens = segment.count;
-                args.channels = channels;
-                args.width = plan.K;
-                args.x = xz + segment.first * 2 * plan.E + e;
-                args.x_stride = 2 * plan.E;
-                args.weight = bound.taps.data() + e;
-                args.weight_stride = plan.E;
-                args.bias = bound.conv_bias ? bound.conv_bias.data() + e : nullptr;
-                args.silu = true;
-                args.window = window + e;
-                args.window_stride = plan.E;
-                args.y = x + segment.first * plan.E + e;
-                args.y_stride = plan.E;
-                bound.conv->conv(args);
-            }
-        });
+    for_each_channel_block(call, plan.E, 1, bound.conv->channel_block,
+                           [&](const RowRun& run, int64_t e, int64_t channels, int64_t) {
+                               float* window = call.state<float>(kWindow, run.state_row);
+                               for (int64_t s = run.first; s < run.first + run.count; ++s) {
+                                   const Segment& segment = call.segments[s];
+                                   if (segment.reset) {
+                                       zero_columns(window, plan.K - 1, plan.E, e, channels);
+                                   }
+                                   Conv1dArgs args{};
+                                   args.tokens = segment.count;
+                                   args.channels = channels;
+                                   args.width = plan.K;
+                                   args.x = xz + segment.first * 2 * plan.E + e;
+                                   args.x_stride = 2 * plan.E;
+                                   args.weight = bound.taps.data() + e;
+                                   args.weight_stride = plan.E;
+                                   args.bias =
+                                       bound.conv_bias ? bound.conv_bias.data() + e : nullptr;
+                                   args.silu = true;
+                                   args.window = window + e;
+                                   args.window_stride = plan.E;
+                                   args.y = x + segment.first * plan.E + e;
+                                   args.y_stride = plan.E;
+                                   bound.conv->conv(args);
+                               }
+                           });
 }
 
 // delta (tokens,E) -> gated output, in place.
@@ -220,43 +220,42 @@ void scan(const MambaBound& bound, const Call& call, const float* xz, const floa
           const float* bcdt, float* delta) {
     const MambaPlan& plan = *bound.plan;
     const int64_t width = plan.bcdt();
-    for_each_channel_block(
-        call, plan.E, 1, bound.scan->channel_block,
-        [&](const RowRun& run, int64_t e, int64_t channels, int64_t) {
-            float* h = call.state<float>(kScan, run.state_row);
-            for (int64_t s = run.first; s < run.first + run.count; ++s) {
-                const Segment& segment = call.segments[s];
-                if (segment.reset) {
-                    zero_columns(h, plan.N, plan.E, e, channels);
-                }
-                SelectiveScanArgs args{};
-                args.tokens = segment.count;
-                args.channels = channels;
-                args.states = plan.N;
-                args.u = x + segment.first * plan.E + e;
-                args.u_stride = plan.E;
-                args.delta = delta + segment.first * plan.E + e;
-                args.delta_stride = plan.E;
-                args.delta_bias = bound.dt_bias.data() + e;
-                args.A = bound.A.data() + e;
-                args.A_stride = plan.E;
-                args.B = bcdt + segment.first * width + plan.R;
-                args.B_stride = width;
-                args.C = args.B + plan.N;
-                args.C_stride = width;
-                args.B_per_token = true;
-                args.C_per_token = true;
-                args.softplus = true;
-                args.D = bound.skip.data() + e;
-                args.z = xz + segment.first * 2 * plan.E + plan.E + e;
-                args.z_stride = 2 * plan.E;
-                args.h = h + e;
-                args.h_stride = plan.E;
-                args.y = delta + segment.first * plan.E + e;
-                args.y_stride = plan.E;
-                bound.scan->scan(args);
-            }
-        });
+    for_each_channel_block(call, plan.E, 1, bound.scan->channel_block,
+                           [&](const RowRun& run, int64_t e, int64_t channels, int64_t) {
+                               float* h = call.state<float>(kScan, run.state_row);
+                               for (int64_t s = run.first; s < run.first + run.count; ++s) {
+                                   const Segment& segment = call.segments[s];
+                                   if (segment.reset) {
+                                       zero_columns(h, plan.N, plan.E, e, channels);
+                                   }
+                                   SelectiveScanArgs args{};
+                                   args.tokens = segment.count;
+                                   args.channels = channels;
+                                   args.states = plan.N;
+                                   args.u = x + segment.first * plan.E + e;
+                                   args.u_stride = plan.E;
+                                   args.delta = delta + segment.first * plan.E + e;
+                                   args.delta_stride = plan.E;
+                                   args.delta_bias = bound.dt_bias.data() + e;
+                                   args.A = bound.A.data() + e;
+                                   args.A_stride = plan.E;
+                                   args.B = bcdt + segment.first * width + plan.R;
+                                   args.B_stride = width;
+                                   args.C = args.B + plan.N;
+                                   args.C_stride = width;
+                                   args.B_per_token = true;
+                                   args.C_per_token = true;
+                                   args.softplus = true;
+                                   args.D = bound.skip.data() + e;
+                                   args.z = xz + segment.first * 2 * plan.E + plan.E + e;
+                                   args.z_stride = 2 * plan.E;
+                                   args.h = h + e;
+                                   args.h_stride = plan.E;
+                                   args.y = delta + segment.first * plan.E + e;
+                                   args.y_stride = plan.E;
+                                   bound.scan->scan(args);
+                               }
+                           });
 }
 
 // RMS norms of dt, B and C, in place.
@@ -372,9 +371,7 @@ void run_reference(const Bound& base, const Call& call) {
     });
 }
 
-LaneInfo lanes(const Plan& plan) {
-    return {static_cast<const MambaPlan&>(plan).E, 1};
-}
+LaneInfo lanes(const Plan& plan) { return {static_cast<const MambaPlan&>(plan).E, 1}; }
 
 // v is the recurrence's input (after convolution and SiLU), y_core its output with the skip, before
 // the gate. M[i,j] = sum_n C_i exp(A sum_{s=j+1..i} dt_s) dt_j B_j, and D on the diagonal.
@@ -421,8 +418,8 @@ void materialize(const Bound& base, const MaterializeCall& call) {
             for (int64_t j = 0; j < T; ++j) {
                 double sum = j == row ? skip : 0.0;
                 for (int64_t n = 0; n < N && j <= row; ++n) {
-                    const double gap = elapsed[static_cast<size_t>(row + 1)] -
-                                       elapsed[static_cast<size_t>(j + 1)];
+                    const double gap =
+                        elapsed[static_cast<size_t>(row + 1)] - elapsed[static_cast<size_t>(j + 1)];
                     sum += C[static_cast<size_t>(row * N + n)] * std::exp(a(n) * gap) * at(dt, j) *
                            B[static_cast<size_t>(j * N + n)];
                 }

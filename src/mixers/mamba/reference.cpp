@@ -13,13 +13,9 @@ double dot(const double* a, const double* b, int64_t n) {
     return sum;
 }
 
-double silu(double x) {
-    return x / (1 + std::exp(-x));
-}
+double silu(double x) { return x / (1 + std::exp(-x)); }
 
-double softplus(double x) {
-    return x > 20 ? x : std::log1p(std::exp(x));
-}
+double softplus(double x) { return x > 20 ? x : std::log1p(std::exp(x)); }
 
 // In place: v / sqrt(mean(v^2) + eps) * weight.
 void rms(double* v, int64_t n, const double* weight, double eps) {
@@ -34,8 +30,8 @@ void rms(double* v, int64_t n, const double* weight, double eps) {
 void mamba_token(const MambaRef& p, int64_t t, const MambaToken& out) {
     const double* u = p.u + t * p.D;
     for (int64_t e = 0; e < p.E; ++e) {
-        const double x = dot(p.in_proj + e * p.D, u, p.D) +
-                         (p.in_proj_bias != nullptr ? p.in_proj_bias[e] : 0);
+        const double x =
+            dot(p.in_proj + e * p.D, u, p.D) + (p.in_proj_bias != nullptr ? p.in_proj_bias[e] : 0);
         out.z[e] = dot(p.in_proj + (p.E + e) * p.D, u, p.D) +
                    (p.in_proj_bias != nullptr ? p.in_proj_bias[p.E + e] : 0);
         double sum = p.conv_bias != nullptr ? p.conv_bias[e] : 0;
@@ -72,8 +68,8 @@ void mamba_token(const MambaRef& p, int64_t t, const MambaToken& out) {
 void mamba(const MambaRef& p) {
     double* buffer = new double[static_cast<uint64_t>(4 * p.E + 4 * p.N + p.R)];
     double* gated = buffer + 3 * p.E;
-    MambaToken token{buffer, buffer + p.E, buffer + 2 * p.E, buffer + 4 * p.E,
-                     buffer + 4 * p.E + p.N, buffer + 4 * p.E + 2 * p.N};
+    MambaToken token{buffer,           buffer + p.E,           buffer + 2 * p.E,
+                     buffer + 4 * p.E, buffer + 4 * p.E + p.N, buffer + 4 * p.E + 2 * p.N};
     for (int64_t t = 0; t < p.T; ++t) {
         mamba_token(p, t, token);
         for (int64_t e = 0; e < p.E; ++e) {

@@ -1,12 +1,5 @@
-// selective_scan_op: the selective scan of Mamba as an operation on the caller's tensors, what people
-// call selective_scan_fn (one token: selective_state_update).
-//
-//   dt = softplus(delta + delta_bias);  h[n] = exp(dt A[n]) h[n] + dt B[n] u
-//   y = sum_n C[n] h[n] + D u;  y *= silu(z)
-//
-// Shapes and numerics: primitives/selective_scan/selective_scan.h, whose kernel runs here.
-// B and C are constant (D,N), per token (B,T,N), or per group of channels (B,T,G,N).
-// Parallel over rows and channel blocks; f32; scratch: transposed A, and constant B and C.
+#include "mixers/selective_scan/selective_scan.h"
+
 #include "contract/recurrent.h"
 #include "primitives/selective_scan/kernel.h"
 #include "primitives/selective_scan/reference.h"
@@ -128,49 +121,48 @@ void run(const Bound& base, const Call& call) {
     // Where the map of a block starts, for a constant, per-token or grouped one.
     const auto map = [&](const Matrix& m, const float* data, const Segment& s, int64_t d,
                          int64_t group) {
-        return m.variant == kConstant ? data + d
-                                      : data + s.first * m.stride +
-                                            (m.variant == kGrouped ? group * plan.N : 0);
+        return m.variant == kConstant
+                   ? data + d
+                   : data + s.first * m.stride + (m.variant == kGrouped ? group * plan.N : 0);
     };
     const Matrix &u = call.slot(kU), &delta = call.slot(kDelta), &z = call.slot(kZ),
                  &y = call.slot(kY);
-    for_each_channel_block(
-        call, plan.D, plan.G, bound.kernels->channel_block,
-        [&](const RowRun& run, int64_t d, int64_t channels, int64_t group) {
-            float* h = call.state<float>(0, run.state_row);
-            for (int64_t s = run.first; s < run.first + run.count; ++s) {
-                const Segment& segment = call.segments[s];
-                if (segment.reset) {
-                    zero_columns(h, plan.N, plan.D, d, channels);
-                }
-                SelectiveScanArgs args{};
-                args.tokens = segment.count;
-                args.channels = channels;
-                args.states = plan.N;
-                args.u = at(u, segment, d);
-                args.u_stride = u.stride;
-                args.delta = at(delta, segment, d);
-                args.delta_stride = delta.stride;
-                args.delta_bias = offset(call.slot(kDeltaBias).as<float>(), d);
-                args.A = A + d;
-                args.A_stride = plan.D;
-                args.B = map(b, B, segment, d, group);
-                args.B_stride = b.variant == kConstant ? plan.D : b.stride;
-                args.B_per_token = b.variant != kConstant;
-                args.C = map(c, C, segment, d, group);
-                args.C_stride = c.variant == kConstant ? plan.D : c.stride;
-                args.C_per_token = c.variant != kConstant;
-                args.softplus = plan.softplus;
-                args.D = offset(call.slot(kD).as<float>(), d);
-                args.z = at(z, segment, d);
-                args.z_stride = z.stride;
-                args.h = h + d;
-                args.h_stride = plan.D;
-                args.y = at(y, segment, d);
-                args.y_stride = y.stride;
-                bound.kernels->scan(args);
-            }
-        });
+    for_each_channel_block(call, plan.D, plan.G, bound.kernels->channel_block,
+                           [&](const RowRun& run, int64_t d, int64_t channels, int64_t group) {
+                               float* h = call.state<float>(0, run.state_row);
+                               for (int64_t s = run.first; s < run.first + run.count; ++s) {
+                                   const Segment& segment = call.segments[s];
+                                   if (segment.reset) {
+                                       zero_columns(h, plan.N, plan.D, d, channels);
+                                   }
+                                   SelectiveScanArgs args{};
+                                   args.tokens = segment.count;
+                                   args.channels = channels;
+                                   args.states = plan.N;
+                                   args.u = at(u, segment, d);
+                                   args.u_stride = u.stride;
+                                   args.delta = at(delta, segment, d);
+                                   args.delta_stride = delta.stride;
+                                   args.delta_bias = offset(call.slot(kDeltaBias).as<float>(), d);
+                                   args.A = A + d;
+                                   args.A_stride = plan.D;
+                                   args.B = map(b, B, segment, d, group);
+                                   args.B_stride = b.variant == kConstant ? plan.D : b.stride;
+                                   args.B_per_token = b.variant != kConstant;
+                                   args.C = map(c, C, segment, d, group);
+                                   args.C_stride = c.variant == kConstant ? plan.D : c.stride;
+                                   args.C_per_token = c.variant != kConstant;
+                                   args.softplus = plan.softplus;
+                                   args.D = offset(call.slot(kD).as<float>(), d);
+                                   args.z = at(z, segment, d);
+                                   args.z_stride = z.stride;
+                                   args.h = h + d;
+                                   args.h_stride = plan.D;
+                                   args.y = at(y, segment, d);
+                                   args.y_stride = y.stride;
+                                   bound.kernels->scan(args);
+                               }
+                           });
 }
 
 // A map as the reference wants it: constant, or (T,G,N) with shared ones repeated per group.
@@ -240,9 +232,7 @@ void run_reference(const Bound& base, const Call& call) {
     });
 }
 
-LaneInfo lanes(const Plan& plan) {
-    return {static_cast<const ScanPlan&>(plan).D, 1};
-}
+LaneInfo lanes(const Plan& plan) { return {static_cast<const ScanPlan&>(plan).D, 1}; }
 
 void materialize(const Bound& base, const MaterializeCall& call) {
     const ScanPlan& plan = *static_cast<const ScanBound&>(base).plan;

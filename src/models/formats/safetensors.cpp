@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "base/memory.h"
-#include "models/formats/json.h"
 #include "base/nlohmann.h"
+#include "models/formats/json.h"
 
 namespace seqmix {
 namespace {

@@ -1,3 +1,5 @@
+// size: one file, because packing and the register tiles of all row counts share their helpers and
+// must agree bit for bit.
 // Kernels of gemm (contract in gemm.h).
 //
 // A panel of w, kTileVecs vectors of outputs wide and at most kBlockK deep, is widened and

@@ -5,16 +5,16 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CHECK(call)                                                               \
-    do {                                                                          \
-        const seqmix_status status = (call);                                      \
-        if (status != SEQMIX_OK) {                                                \
+#define CHECK(call)                                                                         \
+    do {                                                                                    \
+        const seqmix_status status = (call);                                                \
+        if (status != SEQMIX_OK) {                                                          \
             printf("%s: %s: %s\n", #call, seqmix_status_name(status), seqmix_last_error()); \
-            return 1;                                                             \
-        }                                                                         \
+            return 1;                                                                       \
+        }                                                                                   \
     } while (0)
 
-static seqmix_tensor view(float *data, int32_t ndim, int64_t *shape) {
+static seqmix_tensor view(float* data, int32_t ndim, int64_t* shape) {
     seqmix_tensor t;
     memset(&t, 0, sizeof t);
     t.data = data;
@@ -28,13 +28,13 @@ static seqmix_tensor view(float *data, int32_t ndim, int64_t *shape) {
 }
 
 int main(void) {
-    static const char *const names[3] = {"x", "weight", "y"};
+    static const char* const names[3] = {"x", "weight", "y"};
     float x[5] = {1, 2, 3, 4, 5}, weight[2] = {10, 1}, y[5] = {0};
     int64_t x_shape[3] = {1, 5, 1}, weight_shape[2] = {1, 2};
     seqmix_tensor tensors[3];
     seqmix_arg args[3];
-    seqmix_context *context = NULL;
-    seqmix_config *config = NULL;
+    seqmix_context* context = NULL;
+    seqmix_config* config = NULL;
     seqmix_layer *plan = NULL, *op = NULL;
     int i;
     if (seqmix_version() != SEQMIX_VERSION) {
