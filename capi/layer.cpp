@@ -45,6 +45,13 @@ Status fill_slot_info(const LayerCore& core, size_t i, seqmix_slot_info* info) {
         return fail(SEQMIX_ERR_VERSION, "seqmix_slot_info: struct_size is ", size, ", expected ",
                     sizeof(seqmix_slot_info));
     }
+    const auto* bytes = reinterpret_cast<const unsigned char*>(info);
+    for (size_t tail = sizeof known; tail < size; ++tail) {
+        if (bytes[tail] != 0) {
+            return fail(SEQMIX_ERR_VERSION, "seqmix_slot_info: struct_size is ", size,
+                        ", this library knows ", sizeof known, " bytes and a later field is set");
+        }
+    }
     known.struct_size = size;
     std::memcpy(static_cast<void*>(info), &known, std::min<size_t>(size, sizeof known));
     return Status();

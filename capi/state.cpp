@@ -13,6 +13,8 @@ seqmix_status seqmix_state_create(const seqmix_layer* layer, const seqmix_state_
         seqmix_state_options known{};
         known.batch = 1;
         SEQMIX_TRY(read_options(options, "seqmix_state_options", &known));
+        SEQMIX_TRY(
+            check_flags(known.flags, SEQMIX_STATE_ACCEPT_OTHER_WEIGHTS, "seqmix_state_options"));
         if (known.capacity_tokens < 0 || known.capacity_memory < 0) {
             return fail(SEQMIX_ERR_INVALID_ARGUMENT, layer->core->type(),
                         ": a state with a capacity below 0");

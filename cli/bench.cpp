@@ -109,12 +109,12 @@ int bench_model(const BenchOptions& options) {
                     static_cast<long long>(row["tokens"].get<int64_t>()),
                     1e3 * row["seconds"].get<double>(), row["tokens_per_s"].get<double>());
     }
-    std::printf(
-        "decode  %8s a token %10.3f ms  %12.1f tokens/s, %s a token (weights %s, state %s "
-        "read and written), %s/s\n",
-        "", 1e3 * step, per_second(1, step), human_bytes(moved).c_str(),
-        human_bytes(model.weight_bytes()).c_str(), human_bytes(model.state_bytes()).c_str(),
-        human_bytes(static_cast<uint64_t>(static_cast<double>(moved) / step)).c_str());
+    std::printf("decode         a token  %10.3f ms  %12.1f tokens/s\n", 1e3 * step,
+                per_second(1, step));
+    std::printf("a token moves %s (weights %s, state %s read and written): %s/s\n",
+                human_bytes(moved).c_str(), human_bytes(model.weight_bytes()).c_str(),
+                human_bytes(model.state_bytes()).c_str(),
+                human_bytes(static_cast<uint64_t>(static_cast<double>(moved) / step)).c_str());
     flush_stdout();
     return kOk;
 }

@@ -167,7 +167,8 @@ quietly() {
     "$@" >"$log" 2>&1 </dev/null && return 0
     printf '%s\n' "--- failed: $*" >&2
     # The compiler's own words if there are any, else the last lines.
-    grep -nE -A6 '(error|Error|FAILED):|CMake Error' "$log" | head -n 40 >&2 || tail -n 30 "$log" >&2
+    { grep -E -A4 '(: error:|: fatal error:|undefined reference|CMake Error)' "$log" || tail -n 30 "$log"; } |
+        head -n 40 | cut -c -300 >&2
     printf '%s\n' "--- all of it: $log" >&2
     return 1
 }

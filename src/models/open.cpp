@@ -128,7 +128,9 @@ Status open_model(const std::string& path, const Attributes& given, Allocator al
         std::shared_ptr<const LayerCore> core;
         SEQMIX_TRY(make_child(child, checkpoint, allocator, isa, &core));
         if (!core->missing.empty() && missing.empty()) {
-            missing = core->missing;
+            missing = "tensor '" +
+                      (spec.missing.empty() ? std::string("?") : spec.missing.front()) +
+                      "' is missing from the checkpoint";
         }
         children.push_back(std::move(core));
     }

@@ -116,13 +116,19 @@ Status check_rows(const Plan& plan, const Arguments& args, const View& view) {
     return Status();
 }
 
-Status check_limit(const Plan& plan, const Slot& slot, const View& view) {
-    for (int64_t i = 0; i < view.shape[0]; ++i) {
-        for (int64_t j = 0; j < (view.ndim > 1 ? view.shape[1] : 1); ++j) {
-            const int64_t value = control_value(view, i, j);
+// Ids of true tokens; padding is not read.
+Status check_limit(const Plan& plan, const Arguments& args, const Slot& slot, const View& view) {
+    const View* seq_idx = args.find(plan, SEQMIX_SLOT_SEQ_IDX);
+    for (int64_t r = 0; r < args.rows; ++r) {
+        const RowSpan span = row_span(plan, args, r);
+        for (int64_t t = span.begin; t < span.begin + span.count; ++t) {
+            if (seq_idx != nullptr && control_value(*seq_idx, span.batch, t) < 0) {
+                continue;
+            }
+            const int64_t value = control_value(view, span.batch, t);
             if (value < 0 || value >= slot.limit) {
-                return fail(SEQMIX_ERR_INVALID_ARGUMENT, type_of(plan), ": '", slot.name, "'[", i,
-                            ",", j, "] is ", value, ", expected 0 to ", slot.limit - 1);
+                return fail(SEQMIX_ERR_INVALID_ARGUMENT, type_of(plan), ": '", slot.name, "'[",
+                            span.batch, ",", t, "] is ", value, ", expected 0 to ", slot.limit - 1);
             }
         }
     }
@@ -325,7 +331,7 @@ Status read_arguments(const Plan& plan, bool real64, const seqmix_arg* args, siz
     }
     for (size_t i = 0; i < plan.slots.size(); ++i) {
         if (plan.slots[i].limit > 0 && out->views[i]) {
-            SEQMIX_TRY(check_limit(plan, plan.slots[i], out->views[i]));
+            SEQMIX_TRY(check_limit(plan, *out, plan.slots[i], out->views[i]));
         }
     }
     return check_aliasing(plan, *out);

@@ -565,6 +565,10 @@ Status forward(const seqmix_layer& layer, seqmix_state* state, const seqmix_arg*
                const seqmix_forward_options* options) {
     seqmix_forward_options known{};
     SEQMIX_TRY(read_options(options, "seqmix_forward_options", &known));
+    if (known.reserved != 0) {
+        return fail(SEQMIX_ERR_VERSION, "seqmix_forward_options: reserved is ", known.reserved,
+                    ", expected 0");
+    }
     ForwardCall call(layer, state);
     if (state == nullptr) {
         return call.run(args, n, known);

@@ -182,7 +182,9 @@ Status add_weight(const Plan& plan, const seqmix_arg& arg, Allocator allocator,
     const char* type = plan.mixer->schema->type;
     const Slot* slot = plan.find(arg.slot);
     if (slot == nullptr || slot->role != Role::weight) {
-        return fail(SEQMIX_ERR_UNKNOWN_SLOT, type, ": no weight in slot ", arg.slot);
+        return fail(SEQMIX_ERR_UNKNOWN_SLOT, type, ": no weight in slot ", arg.slot,
+                    slot == nullptr ? "" : ", which is '",
+                    slot == nullptr ? "" : slot->name.c_str(), slot == nullptr ? "" : "'");
     }
     const char* name = slot->name.c_str();
     if (arg.tensor == nullptr) {
@@ -386,9 +388,16 @@ uint64_t LayerCore::weight_bytes() const {
 
 int64_t LayerCore::parameters() const {
     int64_t total = 0;
-    std::vector<const void*> seen;
+    std::vector<const void*> seen;  // tied tensors count once
     const auto add = [&](const LayerCore& core) {
         if (core.weights == nullptr) {
+            for (const Slot& slot : core.plan->slots) {
+                int64_t count = slot.role == Role::weight ? 1 : 0;
+                for (const int64_t size : slot.shapes[0]) {
+                    count *= size;
+                }
+                total += count;
+            }
             return;
         }
         for (const auto& entry : core.weights->entries) {

@@ -34,4 +34,12 @@ Status read_options(const Options* given, const char* name, Options* known) {
     return Status();
 }
 
+// Flags that this library does not know are a newer caller's.
+inline Status check_flags(uint32_t flags, uint32_t known, const char* name) {
+    if ((flags & ~known) != 0) {
+        return fail(SEQMIX_ERR_VERSION, name, ": flags is ", flags, ", this library knows ", known);
+    }
+    return Status();
+}
+
 }  // namespace seqmix

@@ -269,15 +269,19 @@ seqmix_state* wrap(const Ref<seqmix_context>& context, std::shared_ptr<const Lay
 }  // namespace
 
 uint64_t state_bytes(const LayerCore& core, int64_t rows, bool real64) {
-    uint64_t bytes = 0;
+    uint64_t elements = 0;
     for (const Plan* plan : leaf_plans(core)) {
-        bytes += leaf_row_bytes(*plan, real64 ? sizeof(double) : sizeof(float));
+        for (const StateTensor& tensor : plan->states) {
+            elements += static_cast<uint64_t>(tensor.count);
+        }
     }
-    return bytes * static_cast<uint64_t>(rows);
+    return elements * (real64 ? sizeof(double) : sizeof(float)) * static_cast<uint64_t>(rows);
 }
 
 uint64_t state_bytes(const seqmix_state& state) {
-    return state.memory->memory.bytes() + state.memory->snapshot_memory.bytes();
+    const StateMemory& memory = *state.memory;
+    return state_bytes(*state.core, memory.rows, memory.real64) *
+           static_cast<uint64_t>(1 + (state.whole() ? memory.snapshot_slots : 0));
 }
 
 Status state_create(const seqmix_layer& layer, int64_t rows, int64_t snapshot_slots,

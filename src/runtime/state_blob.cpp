@@ -270,6 +270,7 @@ Status state_load(const seqmix_layer& layer, const void* buf, size_t n,
     const char* type = core.type();
     seqmix_state_options known{};
     SEQMIX_TRY(read_options(options, "seqmix_state_options", &known));
+    SEQMIX_TRY(check_flags(known.flags, SEQMIX_STATE_ACCEPT_OTHER_WEIGHTS, "seqmix_state_options"));
     if (n < kBlobHeader + sizeof(uint32_t)) {
         return damaged(type, "shorter than its header");
     }
@@ -325,12 +326,10 @@ Status state_load(const seqmix_layer& layer, const void* buf, size_t n,
     }
     seqmix_state* fresh = nullptr;
     SEQMIX_TRY(state_create(layer, static_cast<int64_t>(rows), known.snapshot_slots, &fresh));
-    const Status status = read_leaves(in, type, *fresh->memory);
-    if (!status.ok()) {
-        layer.context->allocator.destroy(fresh);
-        return status;
-    }
-    *out = fresh;
+    const auto destroy = [&](seqmix_state* state) { layer.context->allocator.destroy(state); };
+    std::unique_ptr<seqmix_state, decltype(destroy)> guard(fresh, destroy);
+    SEQMIX_TRY(read_leaves(in, type, *fresh->memory));
+    *out = guard.release();
     return Status();
 }
 

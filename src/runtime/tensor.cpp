@@ -80,6 +80,8 @@ Status read_tensor(const char* type, const char* name, const seqmix_tensor& tens
     bool empty = false;
     for (int32_t i = 0; i < tensor.ndim; ++i) {
         view->shape[i] = tensor.shape[i];
+    }
+    for (int32_t i = 0; i < tensor.ndim; ++i) {
         if (tensor.shape[i] < 0) {
             return fail(SEQMIX_ERR_SHAPE, type, ": tensor '", name, "' shape ", view->dims(),
                         " has a negative size");

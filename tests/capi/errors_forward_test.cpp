@@ -53,7 +53,7 @@ class ScanErrors : public testing::Test {
                 const std::function<void(Args&)>& change_args = {}) {
         Call arguments;
         change(arguments);
-        const std::string y = arguments.y.bits(), out = arguments.state_out.bits();
+        const Bits y = arguments.y.bits(), out = arguments.state_out.bits();
         Args args(layer_);
         arguments.fill(args);
         if (change_args) {
@@ -221,7 +221,7 @@ TEST_F(ScanErrors, MissingTensors) {
             }
         }
         EXPECT_ERROR(SEQMIX_ERR_MISSING_TENSOR, call(layer_, args),
-                     HasSubstr("'" + std::string(missing) + "'"));
+                     HasSubstr(std::string("'").append(missing).append("'")));
         EXPECT_EQ(arguments.y.values(), Values(kB * kT * kD, -777.0));
     }
 }

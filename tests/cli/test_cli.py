@@ -339,7 +339,7 @@ class Run(Case):
         state = self.path("kept.state")
         process = subprocess.Popen([PROGRAM, "run", "--model", MODEL, "--prompt", PROMPT, "-n",
                                     "100000000", "--save-state", state], env=environment(),
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
         start = process.stdout.read(20)  # it is generating
         process.send_signal(signal.SIGINT)
         rest, message = process.communicate(timeout=60)
@@ -602,6 +602,12 @@ class Selftest(Case):
         self.assertIn("passed", text)
         self.assertIn("level generic", text)
 
+    def test_reference_against_itself(self):
+        result = self.json("selftest", "--model", MODEL, "--isa", "reference", "--length", 10)
+        self.assertTrue(result["passed"])
+        self.assertIsNone(result["stack_equals_children"])
+        self.assertIsNone(result["saved_equals_kept"])
+
     def test_fails_beyond_tolerance(self):
         result = self.json("selftest", "--model", MODEL, "--length", 20, "--tolerance", 1e-12,
                            code=CHECK_FAILED)
@@ -651,8 +657,13 @@ class Bench(Case):
                 continue
             settings = []
             for attribute in schema["attributes"]:
-                if attribute.get("default") is None:
-                    settings += ["--set", f"{attribute['name']}=32"]
+                if not attribute["required"]:
+                    continue
+                name = attribute["name"]
+                if attribute["type"] == "str":  # the mixer to wrap; its attributes follow
+                    settings += ["--set", f"{name}=mamba", "--set", f"{name}.d_model=32"]
+                else:
+                    settings += ["--set", f"{name}=32"]
             with self.subTest(type=entry["type"], settings=settings):
                 result = self.json("bench", "--mixer", entry["type"], *settings, "--tokens", 8,
                                    "--repeats", 1)

@@ -264,6 +264,10 @@ class Forbidden(TreeCase):
         self.expect(check.rule_dead_code, {"tests/a.cpp": "\n# if 0\n#endif\n"},
                     "tests/a.cpp:2: dead-code")
 
+    def test_plain_loops_of_benches_are_native(self):
+        self.expect_none(check.rule_build_flags, {"bench/CMakeLists.txt": "x(-march=native)\n"})
+        self.expect(check.rule_build_flags, {"cli/CMakeLists.txt": "x(-march=native)\n"}, "native")
+
     def test_flags(self):
         self.expect(check.rule_build_flags, {"cmake/flags.cmake": "add(-ffast-math)\n"},
                     "cmake/flags.cmake:1: build-flags")
@@ -302,6 +306,12 @@ class Shape(TreeCase):
             with self.subTest(name):
                 self.expect(check.rule_mixer_folder, {f"src/mixers/leaky/{name}": None},
                             f"src/mixers/leaky/{name}: mixer-folder: missing")
+
+    def test_a_primitives_reference_serves(self):
+        self.expect_none(check.rule_mixer_folder,
+                         {"src/mixers/leaky/reference.cpp": None,
+                          "src/primitives/norm/reference.h": "",
+                          "src/mixers/leaky/leaky.cpp": '#include "primitives/norm/reference.h"\n'})
 
     def test_half_a_kernel(self):
         self.expect(check.rule_mixer_folder, {"src/mixers/leaky/kernel.cpp": ""},
