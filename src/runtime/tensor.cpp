@@ -83,8 +83,8 @@ Status read_tensor(const char* type, const char* name, const seqmix_tensor& tens
     }
     for (int32_t i = 0; i < tensor.ndim; ++i) {
         if (tensor.shape[i] < 0) {
-            return fail(SEQMIX_ERR_SHAPE, type, ": tensor '", name, "' shape ", view->dims(),
-                        " has a negative size");
+            return fail(SEQMIX_ERR_INVALID_ARGUMENT, type, ": tensor '", name, "' shape ",
+                        view->dims(), " has a negative size");
         }
         empty = empty || tensor.shape[i] == 0;
     }

@@ -30,13 +30,16 @@ static pthread_mutex_t report_mutex = PTHREAD_MUTEX_INITIALIZER;
         }                                                                  \
     } while (0)
 
+/* clang-format off: it never settles on one layout of this list */
 /* Every function that this program uses, by name. */
-#define FUNCTIONS(X)                                                                        \
-    X(version)                                                                              \
-    X(last_error)                                                                           \
-    X(context_create) X(context_release) X(context_info) X(config_create) X(config_destroy) \
-        X(config_set_i64) X(config_set_bool) X(type_slot) X(layer_plan) X(layer_bind)       \
-            X(layer_release) X(layer_prepare) X(layer_forward) X(layer_kernel_name)
+/* clang-format off */
+#define FUNCTIONS(X)                                                                            \
+    X(version) X(last_error) X(context_create) X(context_release) X(context_info)               \
+    X(config_create) X(config_destroy) X(config_set_i64) X(config_set_bool) X(type_slot)        \
+    X(layer_plan) X(layer_bind) X(layer_release) X(layer_prepare) X(layer_forward)              \
+    X(layer_kernel_name)
+/* clang-format on */
+/* clang-format on */
 
 typedef struct api {
     void* handle;
