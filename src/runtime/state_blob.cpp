@@ -321,7 +321,8 @@ Status state_load(const seqmix_layer& layer, const void* buf, size_t n,
         return fail(SEQMIX_ERR_STATE_MISMATCH, type, ": the blob has ", static_cast<int64_t>(rows),
                     " rows, the options ask for ", known.batch);
     }
-    if (rows > n) {  // a row takes at least its position
+    // Before anything is allocated: a row takes its position and its tensors.
+    if (rows > n || (rows > 0 && n / rows < state_bytes(core, 1, false))) {
         return damaged(type, "more rows than bytes");
     }
     seqmix_state* fresh = nullptr;
