@@ -469,6 +469,12 @@ void* operator new[](size_t size, std::align_val_t align) {
 }
 void* operator new(size_t size, const std::nothrow_t&) noexcept { return counted(size, 16); }
 void* operator new[](size_t size, const std::nothrow_t&) noexcept { return counted(size, 16); }
+void* operator new(size_t size, std::align_val_t align, const std::nothrow_t&) noexcept {
+    return counted(size, static_cast<size_t>(align));
+}
+void* operator new[](size_t size, std::align_val_t align, const std::nothrow_t&) noexcept {
+    return counted(size, static_cast<size_t>(align));
+}
 void operator delete(void* block) noexcept { free(block); }
 void operator delete[](void* block) noexcept { free(block); }
 void operator delete(void* block, size_t) noexcept { free(block); }
@@ -477,6 +483,12 @@ void operator delete(void* block, std::align_val_t) noexcept { free(block); }
 void operator delete[](void* block, std::align_val_t) noexcept { free(block); }
 void operator delete(void* block, size_t, std::align_val_t) noexcept { free(block); }
 void operator delete[](void* block, size_t, std::align_val_t) noexcept { free(block); }
+void operator delete(void* block, const std::nothrow_t&) noexcept { free(block); }
+void operator delete[](void* block, const std::nothrow_t&) noexcept { free(block); }
+void operator delete(void* block, std::align_val_t, const std::nothrow_t&) noexcept { free(block); }
+void operator delete[](void* block, std::align_val_t, const std::nothrow_t&) noexcept {
+    free(block);
+}
 
 int main(int argc, char** argv) {
     std::string model;
