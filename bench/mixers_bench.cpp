@@ -1,6 +1,6 @@
 // Every registered type at its bench shapes (cases.cpp of its folder), at every level of this CPU.
-// Rows are named <type>/<level>/<phase>/<shape>; phases: core, prefill, decode (one token, the state
-// carried in place).
+// Rows are named <type>/<level>/<phase>/<shape>; phases: core, prefill, decode (one token, the
+// state carried in place).
 #include <benchmark/benchmark.h>
 
 #include <cstdio>

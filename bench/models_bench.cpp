@@ -1,6 +1,6 @@
-// A whole model from its checkpoint: prefill and decode of one row. The shipped model, or the folder
-// that SEQMIX_BENCH_MODEL names. Weights are mapped; logits of the last token only, as generation
-// needs them.
+// A whole model from its checkpoint: prefill and decode of one row. The shipped model, or the
+// folder that SEQMIX_BENCH_MODEL names. Weights are mapped; logits of the last token only, as
+// generation needs them.
 #include <cstdio>
 #include <cstdlib>
 #include <memory>

@@ -1,5 +1,5 @@
-// Primitives below the mixers, called as the library calls them, on one thread: gemm at the shapes of
-// a Mamba block of 130 million parameters, norms, elementwise maps.
+// Primitives below the mixers, called as the library calls them, on one thread: gemm at the shapes
+// of a Mamba block of 130 million parameters, norms, elementwise maps.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>

@@ -24,62 +24,50 @@ namespace {
 
 #if defined(__x86_64__)
 
-// A register-to-register addition has one cycle of latency (one of an immediate may have none).
-double dependent_adds(int64_t rounds) {
-    uint64_t a = 1, b = 3;
-    const double start = now();
-    for (int64_t i = 0; i < rounds; ++i) {
-        asm volatile(
-            "add %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\t"
-            "add %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\t"
-            "add %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\t"
-            "add %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\tadd %1, %0\n\t"
-            : "+r"(a)
-            : "r"(b));
-    }
-    return now() - start;
-}
-constexpr int kAddsPerRound = 16;
-
 // Twelve independent chains hide the latency of four cycles on two pipes. The assembly keeps the
 // compiler from merging or dropping any of them. Four rounds in a loop leave the ports to them.
 constexpr int kFmasPerRound = 48;
-#define SEQMIX_FMA_ROUND(suffix)                                \
-    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
-    "mm0\n\t"                                                   \
-    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
-    "mm1\n\t"                                                   \
-    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
-    "mm2\n\t"                                                   \
-    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
-    "mm3\n\t"                                                   \
-    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
-    "mm4\n\t"                                                   \
-    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
-    "mm5\n\t"                                                   \
-    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
-    "mm6\n\t"                                                   \
-    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
-    "mm7\n\t"                                                   \
-    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
-    "mm8\n\t"                                                   \
-    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
-    "mm9\n\t"                                                   \
-    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix \
-    "mm10\n\t"                                                  \
-    "vfmadd231ps %%" suffix "mm15, %%" suffix "mm14, %%" suffix "mm11\n\t"
-#define SEQMIX_CLOBBERS                                                                      \
-    "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", \
-        "xmm11", "xmm14", "xmm15"
+// clang-format off
+#define SEQMIX_FMA(v, i) "vfmadd231ps %%" v "mm15, %%" v "mm14, %%" v "mm" #i "\n\t"
+#define SEQMIX_FMA_ROUND(v)                                                             \
+    SEQMIX_FMA(v, 0) SEQMIX_FMA(v, 1) SEQMIX_FMA(v, 2) SEQMIX_FMA(v, 3)                 \
+    SEQMIX_FMA(v, 4) SEQMIX_FMA(v, 5) SEQMIX_FMA(v, 6) SEQMIX_FMA(v, 7)                 \
+    SEQMIX_FMA(v, 8) SEQMIX_FMA(v, 9) SEQMIX_FMA(v, 10) SEQMIX_FMA(v, 11)
+#define SEQMIX_FMA_ROUNDS(v) \
+    SEQMIX_FMA_ROUND(v) SEQMIX_FMA_ROUND(v) SEQMIX_FMA_ROUND(v) SEQMIX_FMA_ROUND(v)
+
+// The cycle: a chain of additions, one cycle each (of registers; one of an immediate may take none).
+// Clocks fall under wide vectors, so one FMA for every two additions keeps the clock at that of the
+// FMA loop; the additions still decide how long this takes.
+constexpr int kAddsPerRound = 24;
+#define SEQMIX_ADDS "add %1, %0\n\tadd %1, %0\n\t"
+#define SEQMIX_CLOCK(v, i) SEQMIX_ADDS SEQMIX_FMA(v, i)
+#define SEQMIX_CLOCK_ROUND(v)                                                           \
+    SEQMIX_CLOCK(v, 0) SEQMIX_CLOCK(v, 1) SEQMIX_CLOCK(v, 2) SEQMIX_CLOCK(v, 3)         \
+    SEQMIX_CLOCK(v, 4) SEQMIX_CLOCK(v, 5) SEQMIX_CLOCK(v, 6) SEQMIX_CLOCK(v, 7)         \
+    SEQMIX_CLOCK(v, 8) SEQMIX_CLOCK(v, 9) SEQMIX_CLOCK(v, 10) SEQMIX_CLOCK(v, 11)
+#define SEQMIX_CLOBBERS                                                                 \
+    "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",     \
+    "xmm10", "xmm11", "xmm14", "xmm15"
+// clang-format on
 
 __attribute__((target("avx2,fma"))) double fma_256(int64_t rounds) {
     asm volatile("vxorps %%ymm14, %%ymm14, %%ymm14\n\tvxorps %%ymm15, %%ymm15, %%ymm15" ::
                      : SEQMIX_CLOBBERS);
     const double start = now();
     for (int64_t i = 0; i < rounds; ++i) {
-        asm volatile(SEQMIX_FMA_ROUND("y") SEQMIX_FMA_ROUND("y") SEQMIX_FMA_ROUND("y")
-                         SEQMIX_FMA_ROUND("y")::
-                             : SEQMIX_CLOBBERS);
+        asm volatile(SEQMIX_FMA_ROUNDS("y")::: SEQMIX_CLOBBERS);
+    }
+    const double seconds = now() - start;
+    _mm256_zeroupper();
+    return seconds;
+}
+
+__attribute__((target("avx2,fma"))) double clock_256(int64_t rounds) {
+    uint64_t a = 1, b = 3;
+    const double start = now();
+    for (int64_t i = 0; i < rounds; ++i) {
+        asm volatile(SEQMIX_CLOCK_ROUND("y") : "+r"(a) : "r"(b) : SEQMIX_CLOBBERS);
     }
     const double seconds = now() - start;
     _mm256_zeroupper();
@@ -91,9 +79,18 @@ __attribute__((target("avx512f"))) double fma_512(int64_t rounds) {
                      : SEQMIX_CLOBBERS);
     const double start = now();
     for (int64_t i = 0; i < rounds; ++i) {
-        asm volatile(SEQMIX_FMA_ROUND("z") SEQMIX_FMA_ROUND("z") SEQMIX_FMA_ROUND("z")
-                         SEQMIX_FMA_ROUND("z")::
-                             : SEQMIX_CLOBBERS);
+        asm volatile(SEQMIX_FMA_ROUNDS("z")::: SEQMIX_CLOBBERS);
+    }
+    const double seconds = now() - start;
+    _mm256_zeroupper();
+    return seconds;
+}
+
+__attribute__((target("avx512f"))) double clock_512(int64_t rounds) {
+    uint64_t a = 1, b = 3;
+    const double start = now();
+    for (int64_t i = 0; i < rounds; ++i) {
+        asm volatile(SEQMIX_CLOCK_ROUND("z") : "+r"(a) : "r"(b) : SEQMIX_CLOBBERS);
     }
     const double seconds = now() - start;
     _mm256_zeroupper();
@@ -119,39 +116,39 @@ double mul_add_128(int64_t rounds) {
     return now() - start;
 }
 
-// Instructions per second, and cycles per second while such instructions run: clocks fall under wide
-// vectors, so the additions follow each probe at once.
 struct Rate {
-    double instructions = 0, cycles = 0;
+    double instructions = 0, cycles = 0;  // per second
     double per_cycle() const { return cycles > 0 ? instructions / cycles : 0; }
 };
 
 // Best of several short runs: an interruption hits some of them only.
-Rate rate(double (*probe)(int64_t)) {
-    constexpr int64_t kRounds = 100000, kAddRounds = 50000;
+Rate rate(double (*probe)(int64_t), double (*clock)(int64_t)) {
+    constexpr int64_t kRounds = 100000;
     probe(kRounds / 4);
-    double best = 1e9, best_adds = 1e9;
+    double best = 1e9, best_clock = 1e9;
     for (int i = 0; i < 9; ++i) {
         best = std::min(best, probe(kRounds));
-        best_adds = std::min(best_adds, dependent_adds(kAddRounds));
+        if (clock != nullptr) {
+            best_clock = std::min(best_clock, clock(kRounds));
+        }
     }
     return {kFmasPerRound * static_cast<double>(kRounds) / best,
-            kAddsPerRound * static_cast<double>(kAddRounds) / best_adds};
+            clock == nullptr ? 0 : kAddsPerRound * static_cast<double>(kRounds) / best_clock};
 }
 
 #endif
 
 void measure(Limits& l) {
 #if defined(__x86_64__)
-    l.generic_flops = std::max(l.generic_flops, 4 * rate(mul_add_128).instructions);
+    l.generic_flops = std::max(l.generic_flops, 4 * rate(mul_add_128, nullptr).instructions);
     Rate at256, at512;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        at256 = rate(fma_256);
+        at256 = rate(fma_256, clock_256);
         l.avx2_slots = std::max(l.avx2_slots, at256.instructions);
         l.cycles_per_second = std::max(l.cycles_per_second, at256.cycles);
     }
     if (__builtin_cpu_supports("avx512f")) {
-        at512 = rate(fma_512);
+        at512 = rate(fma_512, clock_512);
         l.avx512_slots = std::max(l.avx512_slots, at512.instructions);
     }
     l.wide = l.avx512_slots > 0 && 2 * l.avx512_slots >= 1.5 * l.avx2_slots;
@@ -207,18 +204,27 @@ struct Block {
     std::unique_ptr<char, Free> data;
 };
 
+// Four streams a core, as kernels read the rows of a matrix: one alone leaves the prefetchers idle.
 uint64_t sum(const char* data, size_t bytes) {
-    uint64_t parts[8] = {};
-    for (size_t i = 0; i + 64 <= bytes; i += 64) {
-        for (size_t j = 0; j < 8; ++j) {
-            uint64_t word;
-            std::memcpy(&word, data + i + 8 * j, sizeof word);
-            parts[j] += word;
+    constexpr size_t kStreams = 4, kLine = 64, kAhead = 12 * kLine;
+    const size_t part = bytes / kStreams / kLine * kLine;
+    uint64_t sums[kStreams][8] = {};
+    for (size_t i = 0; i < part; i += kLine) {
+        for (size_t s = 0; s < kStreams; ++s) {
+            const char* line = data + s * part + i;
+            __builtin_prefetch(line + kAhead);
+            for (size_t j = 0; j < 8; ++j) {
+                uint64_t word;
+                std::memcpy(&word, line + 8 * j, sizeof word);
+                sums[s][j] += word;
+            }
         }
     }
     uint64_t total = 0;
-    for (const uint64_t part : parts) {
-        total += part;
+    for (const auto& stream : sums) {
+        for (const uint64_t word : stream) {
+            total += word;
+        }
     }
     return total;
 }

@@ -1,6 +1,6 @@
 // What this machine can do, measured in the process that benches: the rate of FMA instructions at
-// each level, and of reading and copying memory. A row's `of_limit` compares with these, never with a
-// figure from elsewhere.
+// each level, and of reading and copying memory. A row's `of_limit` compares with these, never with
+// a figure from elsewhere.
 //
 // The FMA probe is valid only if 256-bit FMA reaches 1.9 per cycle, and 512-bit FMA 1.9 (wide
 // machines) or 0.95 (narrow ones, which run it in two halves); the cycle is that of a chain of

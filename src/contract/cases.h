@@ -9,8 +9,8 @@
 //   }
 //
 // The conformance suite runs every check on every case at every instruction set level; a registered
-// type without cases fails. Slots are named as the schema names them; a case that names a slot which
-// its layer does not have fails, so that a misspelt range cannot pass unseen.
+// type without cases fails. Slots are named as the schema names them; a case that names a slot
+// which its layer does not have fails, so that a misspelt range cannot pass unseen.
 #pragma once
 
 #include <cstdint>

@@ -136,41 +136,38 @@ const MixerCases block_cases = {
                {"mixer.conv1d.bias", -0.5, 0.5},
                {"mixer.D", -1.5, 1.5},
                {"mixer.dt_proj.bias", -4.0, -1.0}},
-    .cases =
-        {{.name = "mamba",
-          .attributes =
-              R"({"d_model":24,"norm":"rms","norm_eps":1e-5,"mixer":"mamba","mixer.d_model":24,)"
-              R"("mixer.d_inner":48,"mixer.d_state":16,"mixer.dt_rank":2})",
-          .shapes = {{2, 7}, {1, 1}, {2, 64}, {1, 513}, {2, 1100}}},
-         {.name = "odd",
-          .attributes =
-              R"({"d_model":17,"norm":"layer","norm_eps":1e-2,"mixer":"mamba","mixer.d_model":17,)"
-              R"("mixer.d_inner":33,"mixer.d_state":5,"mixer.d_conv":3,)"
-              R"("mixer.dt_rank":3})",
-          .shapes = {{2, 7}, {2, 64}}},
-         {.name = "bare",
-          .attributes = R"({"d_model":16,"norm":"none","residual":false,"mixer":"mamba",)"
-                        R"("mixer.d_model":16,"mixer.d_state":8})",
-          .shapes = {{2, 7}, {2, 64}}},
-         {.name = "reverse",
-          .attributes = R"({"d_model":16,"mixer":"mamba","mixer.d_model":16,)"
-                        R"("mixer.d_state":8,"mixer.reverse":true})",
-          .shapes = {{2, 7}, {1, 513}}}},
-    .sweeps =
-        {{.name = "widths",
-          .attributes =
-              R"({"d_model":$,"norm":"rms","norm_eps":1e-5,"mixer":"mamba","mixer.d_model":$,)"
-              R"("mixer.d_inner":$,"mixer.d_state":4,"mixer.dt_rank":2})"}},
-    .long_runs =
-        {{.name = "mamba",
-          .attributes =
-              R"({"d_model":4,"norm":"rms","norm_eps":1e-5,"mixer":"mamba","mixer.d_model":4,)"
-              R"("mixer.d_inner":6,"mixer.d_state":4,"mixer.dt_rank":1})",
-          .shapes = {{1, 65536}},
-          .ranges = {{"mixer.dt_proj.bias", -8.0, -7.0}, {"mixer.A_log", -1.0, 0.0}},
-          .tolerance = {3e-5,
-                        "a state in f32 under decays of 1 - 1e-4 gathers the rounding of "
-                        "some 10,000 tokens, half a unit each"}}},
+    .cases = {{.name = "mamba",
+               .attributes = R"({"d_model":24,"norm":"rms","norm_eps":1e-5,"mixer":"mamba",)"
+                             R"("mixer.d_model":24,)"
+                             R"("mixer.d_inner":48,"mixer.d_state":16,"mixer.dt_rank":2})",
+               .shapes = {{2, 7}, {1, 1}, {2, 64}, {1, 513}, {2, 1100}}},
+              {.name = "odd",
+               .attributes = R"({"d_model":17,"norm":"layer","norm_eps":1e-2,"mixer":"mamba",)"
+                             R"("mixer.d_model":17,)"
+                             R"("mixer.d_inner":33,"mixer.d_state":5,"mixer.d_conv":3,)"
+                             R"("mixer.dt_rank":3})",
+               .shapes = {{2, 7}, {2, 64}}},
+              {.name = "bare",
+               .attributes = R"({"d_model":16,"norm":"none","residual":false,"mixer":"mamba",)"
+                             R"("mixer.d_model":16,"mixer.d_state":8})",
+               .shapes = {{2, 7}, {2, 64}}},
+              {.name = "reverse",
+               .attributes = R"({"d_model":16,"mixer":"mamba","mixer.d_model":16,)"
+                             R"("mixer.d_state":8,"mixer.reverse":true})",
+               .shapes = {{2, 7}, {1, 513}}}},
+    .sweeps = {{.name = "widths",
+                .attributes = R"({"d_model":$,"norm":"rms","norm_eps":1e-5,"mixer":"mamba",)"
+                              R"("mixer.d_model":$,)"
+                              R"("mixer.d_inner":$,"mixer.d_state":4,"mixer.dt_rank":2})"}},
+    .long_runs = {{.name = "mamba",
+                   .attributes = R"({"d_model":4,"norm":"rms","norm_eps":1e-5,"mixer":"mamba",)"
+                                 R"("mixer.d_model":4,)"
+                                 R"("mixer.d_inner":6,"mixer.d_state":4,"mixer.dt_rank":1})",
+                   .shapes = {{1, 65536}},
+                   .ranges = {{"mixer.dt_proj.bias", -8.0, -7.0}, {"mixer.A_log", -1.0, 0.0}},
+                   .tolerance = {3e-5,
+                                 "a state in f32 under decays of 1 - 1e-4 gathers the rounding of "
+                                 "some 10,000 tokens, half a unit each"}}},
     .blocks = {16, 32, 64, 128, 256},
 };
 

@@ -1,5 +1,5 @@
-// Checks of what must be equal bit for bit however the work is arranged: threads, executors, rows of
-// a batch, packed and padded rows, resets, borrowed weights, repeated calls, a stack's children.
+// Checks of what must be equal bit for bit however the work is arranged: threads, executors, rows
+// of a batch, packed and padded rows, resets, borrowed weights, repeated calls, a stack's children.
 #include <algorithm>
 #include <limits>
 
@@ -454,8 +454,8 @@ void run_borrow(const Env& env, BatchTime shape) {
     }
 }
 
-// A call leaves nothing behind in the context: larger, smaller and other calls between two equal ones
-// change nothing.
+// A call leaves nothing behind in the context: larger, smaller and other calls between two equal
+// ones change nothing.
 void run_repeat(const Env& env, BatchTime shape) {
     const Model model = env.model();
     const SlotValues inputs = model.inputs(shape.batch, shape.tokens);

@@ -1,9 +1,10 @@
 // The conformance suite: every check for every registered type at every level that this CPU has.
 //
 // Tests are registered at run time as suite "mixer/<type>/<level>/f32", test "<check>"; gtest joins
-// the two with a dot, so ctest shows mixer/selective_scan_op/avx2/f32.chunked (a parameterised suite
-// could not: its names allow no '/'). Run a type with
-//   ctest -R mixer/selective_scan_op/   or   conformance --gtest_filter='mixer/selective_scan_op/*'
+// the two with a dot, so ctest shows mixer/selective_scan_op/avx2/f32.chunked (a parameterised
+// suite could not: its names allow no '/'). To run one type:
+//   ctest -R mixer/selective_scan_op/
+//   conformance_tests --gtest_filter='mixer/selective_scan_op/*'
 //
 // SEQMIX_TEST_ISA=<level>     only that level
 // SEQMIX_TEST_SCALE=small     fewer repeats and shorter sequences, for valgrind and sanitizers

@@ -27,8 +27,8 @@ const NamedLayout kInputLayouts[] = {
     {"(B,D,T) backwards", {.axis1_innermost = true, .flip_axis1 = true}},
 };
 
-// One call, or two where the second starts from the state of the first. A status that is asked for is
-// that of the first call.
+// One call, or two where the second starts from the state of the first. A status that is asked for
+// is that of the first call.
 SlotValues run_once(const Model& model, const SlotValues& inputs, BatchTime shape,
                     const CallOptions& options) {
     Stream stream(model, shape.batch);
@@ -110,14 +110,14 @@ void run_weight_layouts(const Env& env, BatchTime) {
         compare(layout.layout, SEQMIX_BIND_COPY, layout.name);
     }
     // Borrowed weights are in C order, at any address.
-    for (const size_t misalign : {1, 2, 4, 12}) {
+    for (const size_t misalign : {size_t{1}, size_t{2}, size_t{4}, size_t{12}}) {
         compare({.misalign = misalign}, SEQMIX_BIND_BORROW,
                 "borrowed, misaligned by " + std::to_string(misalign));
     }
 }
 
-// Every tensor of the caller, and every block that the library allocates, ends at a page that cannot
-// be touched; then every tensor begins at one. Fresh memory holds no numbers.
+// Every tensor of the caller, and every block that the library allocates, ends at a page that
+// cannot be touched; then every tensor begins at one. Fresh memory holds no numbers.
 void run_guard(const Env& env, BatchTime shape) {
     const Context plain = env.context();
     const Context guarded({.isa = env.level, .threads = 1, .guarded = true});
@@ -163,6 +163,21 @@ void run_allocator(const Env& env, BatchTime) {
         const SlotValues inputs = model.inputs(2, 5);
         Stream stream(model, 2, 2);
         stream.run(inputs, 2, 5);
+        // A call inside another one's poll needs memory of its own: two blocks of scratch of
+        // different sizes lie idle afterwards, and calls of both sizes choose between them.
+        const int64_t tokens = env.facts.chunk > 0 ? env.facts.chunk + 3 : 5;
+        const SlotValues many = model.inputs(1, tokens);
+        CallOptions polled;
+        polled.canary = 0x11;  // what grows may overflow over so many tokens
+        polled.poll = [&](uint64_t, uint64_t) {
+            Stream(model, 2).run(inputs, 2, 5);
+            return 0;
+        };
+        Stream(model, 1).run(many, 1, tokens, polled);
+        for (int i = 0; i < 3; ++i) {
+            Stream(model, 1).run(many, 1, tokens, {.canary = 0x11});
+            Stream(model, 2).run(inputs, 2, 5);
+        }
         if (stream.has_handle() && env.facts.causal) {
             int64_t id = 0;
             check(seqmix_state_snapshot(stream.handle(), -1, &id), "snapshot");

@@ -1,5 +1,5 @@
-// Layers under test, through the public C API only: contexts, layers with random weights, inputs made
-// from what the slots say, calls, and streams (a state handle, or an operation's state slots).
+// Layers under test, through the public C API only: contexts, layers with random weights, inputs
+// made from what the slots say, calls, and streams (a state handle, or an operation's state slots).
 #pragma once
 
 #include <atomic>

@@ -1,7 +1,7 @@
 // Tensors of the conformance suite. `Values` is what a tensor says: a shape and its elements in C
 // order, as doubles, which hold every element type used here exactly. `Buffer` is how it lies in
-// memory: a layout (padding, axis order, misalignment), and a place (plain memory, or against a page
-// that cannot be touched).
+// memory: a layout (padding, axis order, misalignment), and a place (plain memory, or against a
+// page that cannot be touched).
 #pragma once
 
 #include <cstddef>

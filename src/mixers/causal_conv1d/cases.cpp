@@ -5,8 +5,8 @@ namespace seqmix::mixers {
 
 namespace {
 
-// K multiply-adds and a bias per output; SiLU as 24 more (exp, 1 + it, quotient). One output is read
-// and written once: the arrays decide, not the arithmetic.
+// K multiply-adds and a bias per output; SiLU as 24 more (exp, 1 + it, quotient). One output is
+// read and written once: the arrays decide, not the arithmetic.
 constexpr Work conv(double b, double t, double d, double k) {
     return {.flops = b * t * d * (2 * k + 25), .bytes = 4 * (2 * b * t * d + d * k)};
 }

@@ -5,10 +5,10 @@ namespace seqmix::mixers {
 
 namespace {
 
-// Operation counts, per state update (one token, one channel, one state), in instructions for the FMA
-// pipes. AVX-512, 9 for 16 updates: the exponent dt*A (1), a polynomial of degree 5 (5), dt*u*B (1),
-// h = a*h + that (1), y += C*h (1); vreduceps and vscalefps issue beside them. AVX2, 13 for 8: the
-// reduction takes 2 (add the rounding constant, subtract), clamping 2.
+// Operation counts, per state update (one token, one channel, one state), in instructions for the
+// FMA pipes. AVX-512, 9 for 16 updates: the exponent dt*A (1), a polynomial of degree 5 (5), dt*u*B
+// (1), h = a*h + that (1), y += C*h (1); vreduceps and vscalefps issue beside them. AVX2, 13 for 8:
+// the reduction takes 2 (add the rounding constant, subtract), clamping 2.
 constexpr double kSlotsPerUpdate16 = 9.0 / 16, kSlotsPerUpdate8 = 13.0 / 8;
 // Per (token, channel) of the fused form: softplus 24 (exp 9, log1p 12, compare and select 3), gate
 // 14 (exp 9, 1 + it, reciprocal with a Newton step 3, product 1), skip 1, bias 1, dt*u 1.
