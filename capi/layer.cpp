@@ -96,7 +96,7 @@ seqmix_status seqmix_layer_plan(seqmix_context* context, const char* type,
             return fail(SEQMIX_ERR_UNKNOWN_TYPE, "no type '", type, "'");
         }
         std::shared_ptr<const LayerCore> core;
-        SEQMIX_TRY(plan_layer(*mixer, attributes_of(config), context->isa, &core));
+        SEQMIX_TRY(plan_layer(*mixer, attributes_of(config), context->isa, "", &core));
         *layer = wrap(Ref<seqmix_context>::share(context), std::move(core));
         return Status();
     });

@@ -35,18 +35,6 @@ const std::deque<std::string>& schemas() {
     return *texts;
 }
 
-struct ControlSlot {
-    const char* name;
-    int32_t slot;
-};
-constexpr ControlSlot kControls[] = {
-    {"cu_seqlens", SEQMIX_SLOT_CU_SEQLENS},
-    {"lengths", SEQMIX_SLOT_LENGTHS},
-    {"rows", SEQMIX_SLOT_ROWS},
-    {"seq_idx", SEQMIX_SLOT_SEQ_IDX},
-    {"positions", SEQMIX_SLOT_POSITIONS},
-};
-
 Status find_slot(const Schema& schema, std::string_view name, int32_t* slot) {
     for (const SlotSpec& spec : schema.slots) {
         if (name == spec.name) {
@@ -54,22 +42,15 @@ Status find_slot(const Schema& schema, std::string_view name, int32_t* slot) {
             return Status();
         }
     }
-    for (const StateSpec& spec : schema.states) {
-        const std::string base = spec.name;
-        if (schema.operation ? name == base + "_in" : name == base) {
-            *slot = spec.slot;
-            return Status();
-        }
-        if (schema.operation && name == base + "_out") {
-            *slot = spec.slot + 1;
+    for (const StateSlot& state : state_slots(schema)) {
+        if (name == state.name) {
+            *slot = state.slot;
             return Status();
         }
     }
-    for (const ControlSlot& control : kControls) {
-        const bool absent = control.slot == SEQMIX_SLOT_POSITIONS ||
-                            (control.slot == SEQMIX_SLOT_ROWS && schema.operation);
-        if (name == control.name && !absent) {
-            *slot = control.slot;
+    for (const SlotSpec& spec : control_slots(schema)) {
+        if (name == spec.name) {
+            *slot = spec.slot;
             return Status();
         }
     }

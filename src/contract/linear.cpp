@@ -29,11 +29,9 @@ void Linear::bind(const Weight& weight, const Weight& bias, int64_t out, int64_t
     kernels_ = SEQMIX_SELECT_KERNELS(call.isa, gemm_kernels);
     bias_ = weight_f32(bias, call.allocator);
     weight_ = weight.data;
-    switch (weight.dtype) {
-        case DType::bf16: type_ = WeightType::bf16; break;
-        case DType::f16: type_ = WeightType::f16; break;
-        case DType::f32: type_ = WeightType::f32; break;
-        default: rounded_ = weight_f32(weight, call.allocator); weight_ = rounded_.data();
+    if (!weight_type(weight.dtype, &type_)) {
+        rounded_ = ::seqmix::weight_f32(weight, call.allocator);
+        weight_ = rounded_.data();
     }
 }
 

@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "base/isa.h"
+#include "base/isa_safe.h"
 #include "base/memory.h"
 #include "base/status.h"
 #include "contract/attributes.h"
@@ -80,6 +81,19 @@ class Plan {
     Slot* find(std::string_view name);
     int32_t slot_limit() const;  // 1 + the largest number of a slot that is not a control
 };
+
+// The slots that a schema's state tensors have: one each (blocks), or <name>_in and <name>_out
+// (operations); shapes with the row axis R.
+struct StateSlot {
+    int32_t slot;
+    std::string name;
+    Role role;
+    std::string shape;
+    const char* doc;
+};
+std::vector<StateSlot> state_slots(const Schema& schema);
+// The standard control slots; operations have no state whose rows could be named.
+std::span<const SlotSpec> control_slots(const Schema& schema);
 
 // Fills plan.slots and plan.states from the schema and plan.sizes; called by describe.
 Status resolve_slots(const Schema& schema, Plan& plan);
@@ -140,6 +154,9 @@ class Bound {
 #else
 #define SEQMIX_BUILT_AVX2 false
 #endif
+
+// The kernels' name of a stored type; false for f64, which no kernel reads.
+bool weight_type(DType dtype, WeightType* out);
 
 // Copies of a weight in a kernel's layout. An absent weight gives an empty buffer.
 Array<float> weight_f32(const Weight& weight, Allocator allocator);

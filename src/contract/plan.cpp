@@ -89,10 +89,11 @@ constexpr SlotSpec kControls[] = {
      "row r is tokens [cu[r], cu[r+1]) of a packed x (1,total,...)"},
     {SEQMIX_SLOT_LENGTHS, "lengths", Role::control, true, kI64, "(B)",
      "true tokens of each row; the rest is right padding"},
-    {SEQMIX_SLOT_ROWS, "rows", Role::control, true, kI64, "(R)",
-     "the state row that each row of the call continues"},
     {SEQMIX_SLOT_SEQ_IDX, "seq_idx", Role::control, true, kI32, "(B,T)",
      "a change resets the state; negative is padding"},
+    // Last: operations do without it.
+    {SEQMIX_SLOT_ROWS, "rows", Role::control, true, kI64, "(R)",
+     "the state row that each row of the call continues"},
 };
 
 Status add_slot(const SlotSpec& spec, Plan& plan) {
@@ -115,6 +116,27 @@ Status add_slot(const SlotSpec& spec, Plan& plan) {
 
 }  // namespace
 
+std::vector<StateSlot> state_slots(const Schema& schema) {
+    std::vector<StateSlot> slots;
+    for (const StateSpec& spec : schema.states) {
+        // "(D,N)" of one row is "(R,D,N)" of a call or of the whole state.
+        const std::string shape = "(R," + std::string(spec.shape).substr(1);
+        const std::string name = spec.name;
+        if (schema.operation) {
+            slots.push_back({spec.slot, name + "_in", Role::state_in, shape, spec.doc});
+            slots.push_back({spec.slot + 1, name + "_out", Role::state_out, shape, spec.doc});
+        } else {
+            slots.push_back({spec.slot, name, Role::state, shape, spec.doc});
+        }
+    }
+    return slots;
+}
+
+std::span<const SlotSpec> control_slots(const Schema& schema) {
+    const std::span<const SlotSpec> all = kControls;
+    return schema.operation ? all.first(all.size() - 1) : all;
+}
+
 Status resolve_slots(const Schema& schema, Plan& plan) {
     for (const SlotSpec& spec : schema.slots) {
         SEQMIX_TRY(add_slot(spec, plan));
@@ -130,28 +152,13 @@ Status resolve_slots(const Schema& schema, Plan& plan) {
             state.count *= size;
         }
         plan.states.push_back(state);
-        // "(D,N)" of one row is "(R,D,N)" of a call or of the whole state.
-        const std::string shape = "(R," + std::string(spec.shape).substr(1);
-        const std::string name = spec.name;
-        SlotSpec slot{spec.slot, spec.name, Role::state, true, kReal, shape.c_str(), spec.doc};
-        if (!schema.operation) {
-            SEQMIX_TRY(add_slot(slot, plan));
-            continue;
-        }
-        const std::string in = name + "_in", out = name + "_out";
-        slot.name = in.c_str();
-        slot.role = Role::state_in;
-        SEQMIX_TRY(add_slot(slot, plan));
-        slot.slot = spec.slot + 1;
-        slot.name = out.c_str();
-        slot.role = Role::state_out;
-        SEQMIX_TRY(add_slot(slot, plan));
     }
-    for (const SlotSpec& spec : kControls) {
-        // Rows of a state are named only where there is a state handle.
-        if (spec.slot == SEQMIX_SLOT_ROWS && schema.operation) {
-            continue;
-        }
+    for (const StateSlot& state : state_slots(schema)) {
+        SEQMIX_TRY(add_slot({state.slot, state.name.c_str(), state.role, true, kReal,
+                             state.shape.c_str(), state.doc},
+                            plan));
+    }
+    for (const SlotSpec& spec : control_slots(schema)) {
         SEQMIX_TRY(add_slot(spec, plan));
     }
     std::sort(plan.slots.begin(), plan.slots.end(),

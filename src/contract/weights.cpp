@@ -21,6 +21,15 @@ Array<T> convert(const Weight& weight, Allocator allocator) {
 
 }  // namespace
 
+bool weight_type(DType dtype, WeightType* out) {
+    switch (dtype) {
+        case DType::f32: *out = WeightType::f32; return true;
+        case DType::bf16: *out = WeightType::bf16; return true;
+        case DType::f16: *out = WeightType::f16; return true;
+        default: return false;
+    }
+}
+
 Array<float> weight_f32(const Weight& weight, Allocator allocator) {
     return convert<float>(weight, allocator);
 }

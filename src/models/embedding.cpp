@@ -26,7 +26,10 @@ struct EmbeddingPlan : Plan {
 
 struct EmbeddingBound : Bound {
     const EmbeddingPlan* plan;
+    const ElementwiseKernels* kernels;
     Weight weight;
+    WeightType type;
+    bool widens;  // the kernel reads the stored type
 };
 
 Status describe(const Attributes& attributes, std::unique_ptr<Plan>& out) {
@@ -43,6 +46,9 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     auto bound = std::make_unique<EmbeddingBound>();
     bound->plan = &static_cast<const EmbeddingPlan&>(call.plan);
     bound->weight = call.weights.get(kWeightSlot);
+    bound->kernels = SEQMIX_SELECT_KERNELS(call.isa, elementwise_kernels);
+    bound->type = WeightType::f32;
+    bound->widens = weight_type(bound->weight.dtype, &bound->type);
     bound->kernel_name = SEQMIX_KERNEL_NAME("embedding", call.isa);
     out = std::move(bound);
     return Status();
@@ -50,7 +56,6 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
 
 size_t scratch(const Plan&, const StepShape&) { return 0; }
 
-// A gather of rows is bound by memory: plain loops serve at every level.
 template <class T>
 void gather(const Bound& base, const Call& call) {
     const auto& bound = static_cast<const EmbeddingBound&>(base);
@@ -63,6 +68,12 @@ void gather(const Bound& base, const Call& call) {
             const int64_t id = tokens.as<int64_t>()[t * tokens.stride];
             const auto* row = static_cast<const unsigned char*>(bound.weight.data) + id * D * size;
             T* to = y.as<T>() + t * y.stride;
+            if constexpr (std::is_same_v<T, float>) {
+                if (bound.widens) {
+                    bound.kernels->widen(1, D, row, D, bound.type, to, y.stride);
+                    continue;
+                }
+            }
             for (int64_t d = 0; d < D; ++d) {
                 to[d] = static_cast<T>(element_to_f64(row + d * size, bound.weight.dtype));
             }

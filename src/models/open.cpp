@@ -75,7 +75,7 @@ Status make_child(const ChildSpec& spec, const Checkpoint& checkpoint, Allocator
         return fail(SEQMIX_ERR_INTERNAL, "open: no type '", spec.type, "'");
     }
     std::shared_ptr<const LayerCore> planned;
-    SEQMIX_TRY(plan_layer(*mixer, spec.attributes, isa, &planned));
+    SEQMIX_TRY(plan_layer(*mixer, spec.attributes, isa, spec.role, &planned));
     auto store = std::make_shared<WeightStore>();
     for (const auto& file : checkpoint.files) {
         store->keep.push_back(file);
@@ -90,9 +90,8 @@ Status make_child(const ChildSpec& spec, const Checkpoint& checkpoint, Allocator
         core = std::make_shared<LayerCore>(*planned);
         core->weights = std::move(store);
         core->missing = "tensor '" + spec.missing.front() + "' is missing from the checkpoint";
+        core->info = layer_info_json(*core, isa);
     }
-    core->role = spec.role;
-    core->info = layer_info_json(*core, isa);
     *out = std::move(core);
     return Status();
 }

@@ -69,7 +69,8 @@ size_t scratch(const Plan& base, const StepShape& step) {
         most = std::max(most, child->mixer().scratch(*child->plan, step));
     }
     return Scratch::round_up(static_cast<size_t>(kChildSlots) * sizeof(Matrix)) +
-           2 * rows(step.tokens) + 2 * rows(step.rows) + most;
+           2 * rows(step.tokens) + 2 * rows(step.rows) +
+           Scratch::round_up(static_cast<size_t>(step.rows) * sizeof(int64_t)) + most;
 }
 
 // One step through the children.
@@ -86,6 +87,7 @@ class StackStep {
         for (T*& buffer : gathered_) {
             buffer = scratch_.take<T>(call.rows * plan_.D);
         }
+        ended_ = scratch_.take<int64_t>(call.rows);
     }
 
     void run() {
@@ -158,27 +160,17 @@ class StackStep {
         return to;
     }
 
-    // Calls fn(first, count) for runs of consecutive call rows among `rows`.
+    // Calls fn(first, count) for runs of consecutive call rows among the first `count` of ended_.
     template <class Fn>
     void for_consecutive(int64_t count, Fn&& fn) {
         for (int64_t i = 0; i < count;) {
             int64_t n = 1;
-            while (i + n < count && ended(i + n) == ended(i) + n) {
+            while (i + n < count && ended_[i + n] == ended_[i] + n) {
                 ++n;
             }
             fn(i, n);
             i += n;
         }
-    }
-
-    // Call row of the i-th segment that ends its row.
-    int64_t ended(int64_t i) const {
-        for (int64_t s = 0; s < call_.segment_count; ++s) {
-            if (call_.segments[s].last && i-- == 0) {
-                return call_.segments[s].row;
-            }
-        }
-        return -1;
     }
 
     void last_rows(const Matrix& h, const Matrix& out) {
@@ -189,6 +181,7 @@ class StackStep {
                 std::memcpy(gathered_[0] + count * plan_.D,
                             h.as<T>() + (segment.first + segment.count - 1) * h.stride,
                             static_cast<size_t>(plan_.D) * sizeof(T));
+                ended_[count] = segment.row;
                 ++count;
             }
         }
@@ -198,7 +191,7 @@ class StackStep {
         }
         for_consecutive(count, [&](int64_t i, int64_t n) {
             child(plan_.head, {x.as<T>() + i * plan_.D, plan_.D, 0},
-                  {out.as<T>() + ended(i) * out.stride, out.stride, 0}, n);
+                  {out.as<T>() + ended_[i] * out.stride, out.stride, 0}, n);
         });
     }
 
@@ -223,6 +216,7 @@ class StackStep {
     Matrix* slots_;
     T* buffers_[2];
     T* gathered_[2];
+    int64_t* ended_;  // call rows whose last token is in this step
 };
 
 void run(const Bound& bound, const Call& call) {

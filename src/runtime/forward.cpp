@@ -192,19 +192,8 @@ Status ForwardCall::check_state() {
             return fail(SEQMIX_ERR_INVALID_ARGUMENT, type, ": 'rows'[", r, "] is ", row,
                         ", the state has ", memory.rows);
         }
-        int64_t position = -1;
-        for (size_t i = state_->first_leaf; i < state_->first_leaf + state_->leaf_count; ++i) {
-            const int64_t* positions = memory.leaves[i].positions;
-            if (positions == nullptr) {
-                continue;
-            }
-            if (position >= 0 && positions[row] != position) {
-                return fail(SEQMIX_ERR_STATE_MISMATCH, type, ": row ", row, " is at token ",
-                            position, " in one child and at ", positions[row],
-                            " in another; children were driven apart");
-            }
-            position = positions[row];
-        }
+        int64_t position = 0;
+        SEQMIX_TRY(row_position(*state_, row, &position));  // fails if the children differ
     }
     return Status();
 }

@@ -73,21 +73,9 @@ Status get_weight(const LayerCore& core, int32_t slot_number, int32_t index,
     }
     View view;
     SEQMIX_TRY(read_weight_view(*core.plan, *slot, tensor, &view));
-    const int64_t size = dtype_size(weight.dtype);
     const auto* from = static_cast<const std::byte*>(weight.data);
     if (view.dtype == weight.dtype) {
-        // Bit for bit, whatever the layout: byte tensors of the same shape.
-        int64_t at[kMaxDims] = {};
-        for (int64_t i = 0; i < view.count; ++i) {
-            int64_t offset = 0;
-            for (int32_t a = 0; a < view.ndim; ++a) {
-                offset += at[a] * view.strides[a];
-            }
-            std::memcpy(view.data + offset * size, from + i * size, static_cast<size_t>(size));
-            for (int32_t a = view.ndim - 1; a >= 0 && ++at[a] == view.shape[a]; --a) {
-                at[a] = 0;
-            }
-        }
+        write_bytes(from, view);  // bit for bit
         return Status();
     }
     if (view.dtype != DType::f32 && view.dtype != DType::f64) {

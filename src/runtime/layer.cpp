@@ -47,8 +47,8 @@ AttributeValue default_of(const AttributeSpec& spec) {
 
 // The given value in the attribute's type; an integer serves for a real number.
 bool convert(const AttributeSpec& spec, const AttributeValue& given, AttributeValue* out) {
-    static constexpr size_t kIndex[] = {0, 1, 2, 3, 4, 5};  // order of the variant
-    if (given.index() == kIndex[static_cast<size_t>(spec.type)]) {
+    // AttributeType lists the variant's types in their order.
+    if (given.index() == static_cast<size_t>(spec.type)) {
         *out = given;
         return true;
     }
@@ -141,7 +141,7 @@ int64_t step_tokens(const Plan& plan, bool real64) {
     return std::clamp<int64_t>(kBytes / per_token, 1, kMost);
 }
 
-Status plan_layer(const Mixer& mixer, const Attributes& given, Isa isa,
+Status plan_layer(const Mixer& mixer, const Attributes& given, Isa isa, std::string role,
                   std::shared_ptr<const LayerCore>* out) {
     const Schema& schema = *mixer.schema;
     Attributes resolved;
@@ -162,6 +162,7 @@ Status plan_layer(const Mixer& mixer, const Attributes& given, Isa isa,
     auto core = std::make_shared<LayerCore>();
     core->step_tokens = step_tokens(*plan, isa == Isa::reference);
     core->plan = std::move(plan);
+    core->role = std::move(role);
     core->info = layer_info_json(*core, isa);
     *out = std::move(core);
     return Status();
@@ -218,20 +219,8 @@ Status add_weight(const Plan& plan, const seqmix_arg& arg, Allocator allocator,
         }
         entry.weight.data = view.data;
     } else {
-        const int64_t size = view.element_size();
-        entry.copy = Array<std::byte>(view.count * size, allocator);
-        int64_t index[kMaxDims] = {};
-        for (int64_t i = 0; i < view.count; ++i) {
-            int64_t offset = 0;
-            for (int32_t a = 0; a < view.ndim; ++a) {
-                offset += index[a] * view.strides[a];
-            }
-            std::memcpy(entry.copy.data() + i * size, view.data + offset * size,
-                        static_cast<size_t>(size));
-            for (int32_t a = view.ndim - 1; a >= 0 && ++index[a] == view.shape[a]; --a) {
-                index[a] = 0;
-            }
-        }
+        entry.copy = Array<std::byte>(view.count * view.element_size(), allocator);
+        read_bytes(view, entry.copy.data());
         entry.weight.data = entry.copy.data();
     }
     store->entries.push_back(std::move(entry));
@@ -273,22 +262,6 @@ Weight WeightStore::get(int32_t slot, int32_t index) const {
         }
     }
     return Weight();
-}
-
-uint64_t WeightStore::bytes() const {
-    uint64_t total = 0;
-    for (const Entry& entry : entries) {
-        total += static_cast<uint64_t>(entry.weight.count() * dtype_size(entry.weight.dtype));
-    }
-    return total;
-}
-
-int64_t WeightStore::parameters() const {
-    int64_t total = 0;
-    for (const Entry& entry : entries) {
-        total += entry.weight.count();
-    }
-    return total;
 }
 
 namespace {
@@ -355,18 +328,22 @@ uint64_t LayerCore::weights_id() const {
     return hash.value();
 }
 
-uint64_t LayerCore::weight_bytes() const {
-    uint64_t total = 0;
-    std::vector<const void*> seen;  // tied tensors count once
-    const auto add = [&](const LayerCore& core) {
+namespace {
+
+// Calls fn(elements, dtype) for every weight of a layer and its children: those that are bound, tied
+// ones once, or those that a plan asks for, as if in f32.
+template <class Fn>
+void for_each_weight(const LayerCore& layer, Fn&& fn) {
+    std::vector<const void*> seen;
+    const auto visit = [&](const LayerCore& core) {
         if (core.weights == nullptr) {
             for (const Slot& slot : core.plan->slots) {
-                if (slot.role == Role::weight && core.children.empty() && !core.bound) {
-                    uint64_t bytes = sizeof(float);
+                if (slot.role == Role::weight) {
+                    int64_t count = 1;
                     for (const int64_t size : slot.shapes[0]) {
-                        bytes *= static_cast<uint64_t>(size);
+                        count *= size;
                     }
-                    total += bytes;
+                    fn(count, DType::f32);
                 }
             }
             return;
@@ -374,43 +351,29 @@ uint64_t LayerCore::weight_bytes() const {
         for (const auto& entry : core.weights->entries) {
             if (std::find(seen.begin(), seen.end(), entry.weight.data) == seen.end()) {
                 seen.push_back(entry.weight.data);
-                total +=
-                    static_cast<uint64_t>(entry.weight.count() * dtype_size(entry.weight.dtype));
+                fn(entry.weight.count(), entry.weight.dtype);
             }
         }
     };
-    add(*this);
-    for (const auto& child : children) {
-        add(*child);
+    visit(layer);
+    for (const auto& child : layer.children) {
+        visit(*child);
     }
+}
+
+}  // namespace
+
+uint64_t LayerCore::weight_bytes() const {
+    uint64_t total = 0;
+    for_each_weight(*this, [&](int64_t count, DType dtype) {
+        total += static_cast<uint64_t>(count * dtype_size(dtype));
+    });
     return total;
 }
 
 int64_t LayerCore::parameters() const {
     int64_t total = 0;
-    std::vector<const void*> seen;  // tied tensors count once
-    const auto add = [&](const LayerCore& core) {
-        if (core.weights == nullptr) {
-            for (const Slot& slot : core.plan->slots) {
-                int64_t count = slot.role == Role::weight ? 1 : 0;
-                for (const int64_t size : slot.shapes[0]) {
-                    count *= size;
-                }
-                total += count;
-            }
-            return;
-        }
-        for (const auto& entry : core.weights->entries) {
-            if (std::find(seen.begin(), seen.end(), entry.weight.data) == seen.end()) {
-                seen.push_back(entry.weight.data);
-                total += entry.weight.count();
-            }
-        }
-    };
-    add(*this);
-    for (const auto& child : children) {
-        add(*child);
-    }
+    for_each_weight(*this, [&](int64_t count, DType) { total += count; });
     return total;
 }
 

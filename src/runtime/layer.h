@@ -22,8 +22,6 @@ class WeightStore : public Weights {
         Array<std::byte> copy;
     };
     Weight get(int32_t slot, int32_t index = 0) const override;
-    uint64_t bytes() const;
-    int64_t parameters() const;
     // Hash over each slot's name, dtype, shape and 1,024 evenly spaced elements.
     uint64_t id(const Plan& plan) const;
 
@@ -57,8 +55,9 @@ uint64_t config_fingerprint(const LayerCore& core);
 // Attributes of a schema filled with defaults and checked.
 Status resolve_attributes(const Schema& schema, const Attributes& given, Attributes* resolved);
 
-// Plan, bind and wrap; the pieces of seqmix_layer_plan and seqmix_layer_bind.
-Status plan_layer(const Mixer& mixer, const Attributes& given, Isa isa,
+// Plan, bind and wrap; the pieces of seqmix_layer_plan and seqmix_layer_bind. `role` is that of a
+// stack's child, else empty.
+Status plan_layer(const Mixer& mixer, const Attributes& given, Isa isa, std::string role,
                   std::shared_ptr<const LayerCore>* core);
 Status bind_layer(const LayerCore& planned, std::shared_ptr<const WeightStore> weights,
                   Allocator allocator, Isa isa, std::shared_ptr<LayerCore>* core);

@@ -117,18 +117,9 @@ std::string schema_json(const Schema& schema) {
                                         spec.shape, spec.doc));
     }
     out["state"] = Ordered::array();
-    for (const StateSpec& spec : schema.states) {
-        const std::string shape = "(R," + std::string(spec.shape).substr(1);
-        const std::string name = spec.name;
-        if (schema.operation) {
-            out["state"].push_back(
-                tensor(spec.slot, name + "_in", Role::state_in, true, kReal, shape, spec.doc));
-            out["state"].push_back(tensor(spec.slot + 1, name + "_out", Role::state_out, true,
-                                          kReal, shape, spec.doc));
-        } else {
-            out["state"].push_back(
-                tensor(spec.slot, name, Role::state, true, kReal, shape, spec.doc));
-        }
+    for (const StateSlot& state : state_slots(schema)) {
+        out["state"].push_back(
+            tensor(state.slot, state.name, state.role, true, kReal, state.shape, state.doc));
     }
     const Capabilities& can = schema.capabilities;
     out["capabilities"] = {{"stateful", can.stateful},

@@ -24,16 +24,6 @@ int64_t slot_width(const std::vector<int64_t>& shape) {
     return width;
 }
 
-int64_t token_width(const Slot& slot) {
-    int64_t width = 0;
-    for (const auto& shape : slot.shapes) {
-        if (slot_kind(shape) == SlotKind::token) {
-            width = std::max(width, slot_width(shape));
-        }
-    }
-    return width;
-}
-
 std::byte* token_address(const View& view, const Place& place) {
     return view.data +
            (place.batch * view.strides[0] + place.token * view.strides[1]) * view.element_size();
@@ -60,19 +50,6 @@ bool in_place(const View& view, const Step& step, ptrdiff_t* stride) {
     }
     *stride = distance / view.element_size();
     return true;
-}
-
-View sub_view(const View& view, int32_t axes, int64_t i, int64_t j) {
-    View sub = view;
-    sub.data += (i * view.strides[0] + (axes > 1 ? j * view.strides[1] : 0)) * view.element_size();
-    sub.ndim = view.ndim - axes;
-    sub.count = 1;
-    for (int32_t a = 0; a < sub.ndim; ++a) {
-        sub.shape[a] = view.shape[a + axes];
-        sub.strides[a] = view.strides[a + axes];
-        sub.count *= sub.shape[a];
-    }
-    return sub;
 }
 
 void zero_view(const View& view) {

@@ -14,9 +14,6 @@ enum class SlotKind : uint8_t { token, row, constant };
 SlotKind slot_kind(const std::vector<int64_t>& shape);
 // Elements after (B,T) or (R), or of the whole constant.
 int64_t slot_width(const std::vector<int64_t>& shape);
-// The largest over the alternatives that are of kind `token`.
-int64_t token_width(const Slot& slot);
-
 // Where a segment lies in the caller's tensors.
 struct Place {
     int64_t batch;
@@ -48,8 +45,6 @@ void unpack_tokens(const T* in, const Step& step, int64_t width, const Call& cal
 
 // Sets to zero what no row of the call covers: padding, the tail of a packed batch, negative seq_idx.
 void zero_padding(const Plan& plan, const Arguments& args);
-// The tensor without its first `axes` axes, at the given indices.
-View sub_view(const View& view, int32_t axes, int64_t i, int64_t j = 0);
 void zero_view(const View& view);
 
 }  // namespace seqmix

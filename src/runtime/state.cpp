@@ -4,53 +4,31 @@
 #include <cstring>
 
 namespace seqmix {
-namespace {
-
-// Adds the parts of one row's tensors in the canonical order of axes; `transposed` swaps two axes.
-template <class T, class Fn>
-void for_each_column(const StateTensor& tensor, T* row, Fn&& fn) {
-    if (!tensor.transposed) {
-        fn(0, row, tensor.count, 1);
-        return;
-    }
-    // Canonical (D,N), kept as (N,D): canonical row d is every D-th element.
-    const int64_t d_count = tensor.shape[0], n_count = tensor.shape[1];
-    for (int64_t d = 0; d < d_count; ++d) {
-        fn(d, row + d, n_count, d_count);
-    }
-}
-
-}  // namespace
-
 template <class T>
 void read_state_row(const View& view, const StateTensor& tensor, T* row) {
-    if (tensor.count == 0) {
-        return;
-    }
     if (!tensor.transposed) {
         read_dense(view, row);
         return;
     }
-    for_each_column(tensor, row, [&](int64_t d, T* to, int64_t count, int64_t stride) {
-        const View line = view.ndim > 1 ? View(view) : view;
-        read_elements(line.data + d * line.strides[0] * line.element_size(), line.dtype,
-                      line.strides[1], count, to, stride);
-    });
+    // Canonical (D,N), kept as (N,D): canonical line d is every D-th element.
+    const int64_t lines = tensor.shape[0], length = tensor.shape[1];
+    for (int64_t d = 0; d < lines; ++d) {
+        const View line = sub_view(view, 1, d);
+        read_elements(line.data, line.dtype, line.strides[0], length, row + d, lines);
+    }
 }
 
 template <class T>
 void write_state_row(const T* row, const StateTensor& tensor, const View& view) {
-    if (tensor.count == 0) {
-        return;
-    }
     if (!tensor.transposed) {
         write_dense(row, view);
         return;
     }
-    for_each_column(tensor, row, [&](int64_t d, const T* from, int64_t count, int64_t stride) {
-        write_elements(from, stride, count, view.data + d * view.strides[0] * view.element_size(),
-                       view.dtype, view.strides[1]);
-    });
+    const int64_t lines = tensor.shape[0], length = tensor.shape[1];
+    for (int64_t d = 0; d < lines; ++d) {
+        const View line = sub_view(view, 1, d);
+        write_elements(row + d, lines, length, line.data, line.dtype, line.strides[0]);
+    }
 }
 
 template void read_state_row(const View&, const StateTensor&, float*);
@@ -184,6 +162,17 @@ void for_each_part(const StateMemory& memory, int64_t row, size_t first, size_t 
     }
 }
 
+// One row of `count` leaves of the same plans from one state (or place in it) to another.
+void copy_parts(const StateMemory& from, int64_t from_row, size_t from_leaf, StateMemory& to,
+                int64_t to_row, size_t to_leaf, size_t count) {
+    std::vector<const std::byte*> parts;
+    for_each_part(from, from_row, from_leaf, count,
+                  [&](std::byte* part, size_t) { parts.push_back(part); });
+    size_t i = 0;
+    for_each_part(to, to_row, to_leaf, count,
+                  [&](std::byte* part, size_t bytes) { std::memmove(part, parts[i++], bytes); });
+}
+
 }  // namespace
 
 void StateMemory::save_row(int64_t row, std::byte* out) const {
@@ -198,6 +187,24 @@ void StateMemory::load_row(int64_t row, const std::byte* in) {
         std::memcpy(part, in, bytes);
         in += bytes;
     });
+}
+
+void StateMemory::get_row(const Tensor& tensor, int64_t row, const View& view) const {
+    const int64_t at = row * tensor.plan->count;
+    if (real64) {
+        write_state_row(static_cast<const double*>(tensor.rows.data) + at, *tensor.plan, view);
+    } else {
+        write_state_row(static_cast<const float*>(tensor.rows.data) + at, *tensor.plan, view);
+    }
+}
+
+void StateMemory::set_row(const Tensor& tensor, int64_t row, const View& view) {
+    const int64_t at = row * tensor.plan->count;
+    if (real64) {
+        read_state_row(view, *tensor.plan, static_cast<double*>(tensor.rows.data) + at);
+    } else {
+        read_state_row(view, *tensor.plan, static_cast<float*>(tensor.rows.data) + at);
+    }
 }
 
 void StateMemory::reset_row(int64_t row, size_t first_leaf, size_t leaf_count) {
@@ -329,13 +336,7 @@ Status state_clone(const seqmix_state& state, seqmix_state** out) {
     auto memory = Ref<StateMemory>::adopt(allocator.create<StateMemory>(
         state.context, state.core, from.rows, int64_t{0}, from.real64));
     for (int64_t row = 0; row < from.rows; ++row) {
-        std::vector<std::pair<std::byte*, size_t>> parts;
-        for_each_part(from, row, state.first_leaf, state.leaf_count,
-                      [&](std::byte* part, size_t bytes) { parts.emplace_back(part, bytes); });
-        size_t i = 0;
-        for_each_part(*memory, row, 0, memory->leaves.size(), [&](std::byte* part, size_t bytes) {
-            std::memcpy(part, parts[i++].first, bytes);
-        });
+        copy_parts(from, row, state.first_leaf, *memory, row, 0, state.leaf_count);
     }
     memory->poisoned = from.poisoned;
     const size_t leaves = memory->leaves.size();
@@ -360,8 +361,7 @@ Status state_reset(seqmix_state& state, int64_t row) {
     });
 }
 
-Status state_position(const seqmix_state& state, int64_t row, int64_t* position) {
-    SEQMIX_TRY(check_row(state, row, false));
+Status row_position(const seqmix_state& state, int64_t row, int64_t* position) {
     int64_t found = -1;
     for (size_t i = state.first_leaf; i < state.first_leaf + state.leaf_count; ++i) {
         const int64_t* positions = state.memory->leaves[i].positions;
@@ -370,12 +370,18 @@ Status state_position(const seqmix_state& state, int64_t row, int64_t* position)
         }
         if (found >= 0 && positions[row] != found) {
             return fail(SEQMIX_ERR_STATE_MISMATCH, type_of(state), ": row ", row, " is at token ",
-                        found, " in one child and at ", positions[row], " in another");
+                        found, " in one child and at ", positions[row],
+                        " in another; children were driven apart");
         }
         found = positions[row];
     }
     *position = found < 0 ? 0 : found;
     return Status();
+}
+
+Status state_position(const seqmix_state& state, int64_t row, int64_t* position) {
+    SEQMIX_TRY(check_row(state, row, false));
+    return row_position(state, row, position);
 }
 
 Status state_copy_row(seqmix_state& dst, int64_t i, const seqmix_state& src, int64_t j) {
@@ -392,13 +398,7 @@ Status state_copy_row(seqmix_state& dst, int64_t i, const seqmix_state& src, int
         return busy_to.refused();
     }
     const auto copy = [&] {
-        std::vector<std::byte*> parts;
-        for_each_part(from, j, src.first_leaf, src.leaf_count,
-                      [&](std::byte* part, size_t) { parts.push_back(part); });
-        size_t k = 0;
-        for_each_part(to, i, dst.first_leaf, dst.leaf_count, [&](std::byte* part, size_t bytes) {
-            std::memmove(part, parts[k++], bytes);
-        });
+        copy_parts(from, j, src.first_leaf, to, i, dst.first_leaf, dst.leaf_count);
         to.drop_snapshots(i);
     };
     if (&to == &from) {
@@ -470,19 +470,7 @@ Status state_get(const seqmix_state& state, int32_t slot, int32_t index, const s
     }
     SEQMIX_TRY(check_poison(state));
     for (int64_t row = 0; row < state.memory->rows; ++row) {
-        View line = view;
-        line.data += row * view.strides[0] * view.element_size();
-        line.ndim -= 1;
-        line.count = tensor->plan->count;
-        std::copy(view.shape + 1, view.shape + view.ndim, line.shape);
-        std::copy(view.strides + 1, view.strides + view.ndim, line.strides);
-        if (state.memory->real64) {
-            write_state_row(static_cast<const double*>(tensor->rows.data) + row * line.count,
-                            *tensor->plan, line);
-        } else {
-            write_state_row(static_cast<const float*>(tensor->rows.data) + row * line.count,
-                            *tensor->plan, line);
-        }
+        state.memory->get_row(*tensor, row, sub_view(view, 1, row));
     }
     return Status();
 }
@@ -499,19 +487,7 @@ Status state_set(seqmix_state& state, int32_t slot, int32_t index, const seqmix_
         return busy.refused();
     }
     for (int64_t row = 0; row < memory.rows; ++row) {
-        View line = view;
-        line.data += row * view.strides[0] * view.element_size();
-        line.ndim -= 1;
-        line.count = tensor->plan->count;
-        std::copy(view.shape + 1, view.shape + view.ndim, line.shape);
-        std::copy(view.strides + 1, view.strides + view.ndim, line.strides);
-        if (memory.real64) {
-            read_state_row(line, *tensor->plan,
-                           static_cast<double*>(tensor->rows.data) + row * line.count);
-        } else {
-            read_state_row(line, *tensor->plan,
-                           static_cast<float*>(tensor->rows.data) + row * line.count);
-        }
+        memory.set_row(*tensor, row, sub_view(view, 1, row));
         memory.drop_snapshots(row);
     }
     if (memory.poisoned) {

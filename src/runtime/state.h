@@ -38,9 +38,12 @@ struct StateMemory {
 
     Allocator own_allocator() const { return context->allocator; }
     size_t element() const { return real64 ? sizeof(double) : sizeof(float); }
-    // One row of leaf `i`, or of everything, to and from dense bytes.
+    // One row of everything to and from dense bytes.
     void save_row(int64_t row, std::byte* out) const;
     void load_row(int64_t row, const std::byte* in);
+    // A row of one tensor to and from a view in the canonical layout.
+    void get_row(const Tensor& tensor, int64_t row, const View& view) const;
+    void set_row(const Tensor& tensor, int64_t row, const View& view);
     void reset_row(int64_t row, size_t first_leaf, size_t leaf_count);
     void drop_snapshots(int64_t row);
 
@@ -114,6 +117,8 @@ Status state_create(const seqmix_layer& layer, int64_t rows, int64_t snapshot_sl
                     seqmix_state** out);
 Status state_clone(const seqmix_state& state, seqmix_state** out);
 Status state_reset(seqmix_state& state, int64_t row);
+// The position that all children agree on; `row` is inside the state.
+Status row_position(const seqmix_state& state, int64_t row, int64_t* position);
 Status state_position(const seqmix_state& state, int64_t row, int64_t* position);
 uint64_t state_bytes(const seqmix_state& state);
 uint64_t state_bytes(const LayerCore& core, int64_t rows, bool real64);

@@ -1,6 +1,7 @@
 #include "runtime/state_blob.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 
@@ -29,6 +30,8 @@ class Writer {
         }
         bytes(little, sizeof little);
     }
+    bool counting() const { return out_ == nullptr; }
+    void skip(size_t size) { size_ += size; }
     size_t size() const { return size_; }
 
   private:
@@ -75,48 +78,10 @@ class Reader {
     size_t at_ = 0;
 };
 
-// One canonical row of a tensor as f32.
-void canonical_row(const StateMemory& memory, const StateMemory::Tensor& tensor, int64_t row,
-                   float* out) {
-    const StateTensor& plan = *tensor.plan;
-    View view;
-    view.data = reinterpret_cast<std::byte*>(out);
-    view.dtype = DType::f32;
-    view.ndim = static_cast<int32_t>(plan.shape.size());
-    view.count = plan.count;
-    int64_t stride = 1;
-    for (int32_t i = view.ndim - 1; i >= 0; --i) {
-        view.shape[i] = plan.shape[static_cast<size_t>(i)];
-        view.strides[i] = stride;
-        stride *= view.shape[i];
-    }
-    if (memory.real64) {
-        write_state_row(static_cast<const double*>(tensor.rows.data) + row * plan.count, plan,
-                        view);
-    } else {
-        write_state_row(static_cast<const float*>(tensor.rows.data) + row * plan.count, plan, view);
-    }
-}
-
-void set_canonical_row(StateMemory& memory, const StateMemory::Tensor& tensor, int64_t row,
-                       float* in) {
-    const StateTensor& plan = *tensor.plan;
-    View view;
-    view.data = reinterpret_cast<std::byte*>(in);
-    view.dtype = DType::f32;
-    view.ndim = static_cast<int32_t>(plan.shape.size());
-    view.count = plan.count;
-    int64_t stride = 1;
-    for (int32_t i = view.ndim - 1; i >= 0; --i) {
-        view.shape[i] = plan.shape[static_cast<size_t>(i)];
-        view.strides[i] = stride;
-        stride *= view.shape[i];
-    }
-    if (memory.real64) {
-        read_state_row(view, plan, static_cast<double*>(tensor.rows.data) + row * plan.count);
-    } else {
-        read_state_row(view, plan, static_cast<float*>(tensor.rows.data) + row * plan.count);
-    }
+// Memory for one canonical row of a tensor, as a view.
+View row_view(std::vector<float>& values, const StateTensor& plan) {
+    values.resize(static_cast<size_t>(plan.count));
+    return dense_view(values.data(), DType::f32, plan.shape.data(), plan.shape.size());
 }
 
 // The blob without its checksum. `total` is the size of the finished blob.
@@ -158,9 +123,13 @@ void write_blob(const seqmix_state& state, uint64_t total, uint64_t weights_id, 
             for (const int64_t size : plan.shape) {
                 out.value(size);
             }
-            row_values.resize(static_cast<size_t>(plan.count));
+            if (out.counting()) {
+                out.skip(static_cast<size_t>(memory.rows * plan.count) * sizeof(float));
+                continue;
+            }
+            const View view = row_view(row_values, plan);
             for (int64_t r = 0; r < memory.rows; ++r) {
-                canonical_row(memory, tensor, r, row_values.data());
+                memory.get_row(tensor, r, view);
                 for (const float v : row_values) {
                     out.value(v);
                 }
@@ -207,25 +176,22 @@ Status read_leaves(Reader& in, const char* type, StateMemory& memory) {
                     return damaged(type, "another shape than expected");
                 }
             }
-            values.resize(static_cast<size_t>(tensor.plan->count));
+            const View view = row_view(values, *tensor.plan);
             for (int64_t r = 0; r < memory.rows; ++r) {
                 for (float& v : values) {
                     if (!in.value(&v)) {
                         return damaged(type, "it ends early");
                     }
                 }
-                set_canonical_row(memory, tensor, r, values.data());
+                memory.set_row(tensor, r, view);
             }
         }
     }
     return in.at_end() ? Status() : damaged(type, "it has bytes to spare");
 }
 
-}  // namespace
-
-uint32_t crc32(const void* data, size_t size) {
-    const auto* bytes = static_cast<const unsigned char*>(data);
-    uint32_t table[256];
+constexpr auto kCrcTable = [] {
+    std::array<uint32_t, 256> table{};
     for (uint32_t i = 0; i < 256; ++i) {
         uint32_t c = i;
         for (int bit = 0; bit < 8; ++bit) {
@@ -233,9 +199,16 @@ uint32_t crc32(const void* data, size_t size) {
         }
         table[i] = c;
     }
+    return table;
+}();
+
+}  // namespace
+
+uint32_t crc32(const void* data, size_t size) {
+    const auto* bytes = static_cast<const unsigned char*>(data);
     uint32_t crc = 0xffffffffu;
     for (size_t i = 0; i < size; ++i) {
-        crc = table[(crc ^ bytes[i]) & 0xff] ^ (crc >> 8);
+        crc = kCrcTable[(crc ^ bytes[i]) & 0xff] ^ (crc >> 8);
     }
     return crc ^ 0xffffffffu;
 }

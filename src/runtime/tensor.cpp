@@ -279,6 +279,53 @@ void write_dense(const T* from, const View& view) {
     });
 }
 
+void read_bytes(const View& view, std::byte* to) {
+    const int64_t size = view.element_size();
+    for_each_line(view, [&](std::byte* line, int64_t dense, int64_t length, int64_t stride) {
+        for (int64_t i = 0; i < length; ++i) {
+            std::memcpy(to + (dense + i) * size, line + i * stride * size,
+                        static_cast<size_t>(size));
+        }
+    });
+}
+
+void write_bytes(const std::byte* from, const View& view) {
+    const int64_t size = view.element_size();
+    for_each_line(view, [&](std::byte* line, int64_t dense, int64_t length, int64_t stride) {
+        for (int64_t i = 0; i < length; ++i) {
+            std::memcpy(line + i * stride * size, from + (dense + i) * size,
+                        static_cast<size_t>(size));
+        }
+    });
+}
+
+View sub_view(const View& view, int32_t axes, int64_t i, int64_t j) {
+    View sub = view;
+    sub.data += (i * view.strides[0] + (axes > 1 ? j * view.strides[1] : 0)) * view.element_size();
+    sub.ndim = view.ndim - axes;
+    sub.count = 1;
+    for (int32_t a = 0; a < sub.ndim; ++a) {
+        sub.shape[a] = view.shape[a + axes];
+        sub.strides[a] = view.strides[a + axes];
+        sub.count *= sub.shape[a];
+    }
+    return sub;
+}
+
+View dense_view(void* data, DType dtype, const int64_t* shape, size_t ndim) {
+    View view;
+    view.data = static_cast<std::byte*>(data);
+    view.dtype = dtype;
+    view.ndim = static_cast<int32_t>(ndim);
+    view.count = 1;
+    for (int32_t i = view.ndim - 1; i >= 0; --i) {
+        view.shape[i] = shape[i];
+        view.strides[i] = view.count;
+        view.count *= shape[i];
+    }
+    return view;
+}
+
 template void read_elements(const std::byte*, DType, int64_t, int64_t, float*, int64_t);
 template void read_elements(const std::byte*, DType, int64_t, int64_t, double*, int64_t);
 template void read_elements(const std::byte*, DType, int64_t, int64_t, int64_t*, int64_t);

@@ -43,6 +43,11 @@ bool may_overlap(const View& a, const View& b);
 bool overlaps_itself(const View& view);
 bool same_elements(const View& a, const View& b);
 
+// The tensor without its first `axes` (1 or 2) axes, at the given indices.
+View sub_view(const View& view, int32_t axes, int64_t i, int64_t j = 0);
+// A dense view of memory in C order.
+View dense_view(void* data, DType dtype, const int64_t* shape, size_t ndim);
+
 // Copies `count` elements that are `from_stride` elements apart, converting to T.
 template <class T>
 void read_elements(const std::byte* from, DType dtype, int64_t from_stride, int64_t count, T* to,
@@ -55,5 +60,8 @@ template <class T>
 void read_dense(const View& view, T* to);
 template <class T>
 void write_dense(const T* from, const View& view);
+// The same without conversion, bit for bit, for any dtype.
+void read_bytes(const View& view, std::byte* to);
+void write_bytes(const std::byte* from, const View& view);
 
 }  // namespace seqmix

@@ -80,31 +80,25 @@ void run(const Bound& base, const Call& call) {
     transpose_dense(call.slot(kWeightSlot).as<float>(), plan.D, plan.K, taps);
     const Matrix &x = call.slot(kX), &y = call.slot(kY);
     const float* bias = call.slot(kBias).as<float>();
-    for_each_channel_block(call, plan.D, 1, bound.kernels->channel_block,
-                           [&](const RowRun& run, int64_t d, int64_t channels, int64_t) {
-                               float* window = call.state<float>(0, run.state_row);
-                               for (int64_t s = run.first; s < run.first + run.count; ++s) {
-                                   const Segment& segment = call.segments[s];
-                                   if (segment.reset) {
-                                       zero_columns(window, plan.K - 1, plan.D, d, channels);
-                                   }
-                                   Conv1dArgs args{};
-                                   args.tokens = segment.count;
-                                   args.channels = channels;
-                                   args.width = plan.K;
-                                   args.x = x.as<float>() + segment.first * x.stride + d;
-                                   args.x_stride = x.stride;
-                                   args.weight = taps + d;
-                                   args.weight_stride = plan.D;
-                                   args.bias = bias == nullptr ? nullptr : bias + d;
-                                   args.silu = plan.silu;
-                                   args.window = window + d;
-                                   args.window_stride = plan.D;
-                                   args.y = y.as<float>() + segment.first * y.stride + d;
-                                   args.y_stride = y.stride;
-                                   bound.kernels->conv(args);
-                               }
-                           });
+    for_each_channel_block(
+        call, 0, plan.K - 1, plan.D, 1, bound.kernels->channel_block,
+        [&](const Segment& segment, int64_t d, int64_t channels, int64_t, float* window) {
+            Conv1dArgs args{};
+            args.tokens = segment.count;
+            args.channels = channels;
+            args.width = plan.K;
+            args.x = x.as<float>() + segment.first * x.stride + d;
+            args.x_stride = x.stride;
+            args.weight = taps + d;
+            args.weight_stride = plan.D;
+            args.bias = bias == nullptr ? nullptr : bias + d;
+            args.silu = plan.silu;
+            args.window = window;
+            args.window_stride = plan.D;
+            args.y = y.as<float>() + segment.first * y.stride + d;
+            args.y_stride = y.stride;
+            bound.kernels->conv(args);
+        });
 }
 
 void run_reference(const Bound& base, const Call& call) {

@@ -92,6 +92,39 @@ struct MambaPlan : Plan {
     int64_t bcdt() const { return R + 2 * N; }
 };
 
+// All weights in double.
+struct Weights64 {
+    Array<double> all[16];
+    reference::MambaRef ref{};
+
+    Weights64(const MambaPlan& plan, const Weights& weights, Allocator allocator) {
+        for (int32_t slot = kInProj; slot <= kCNorm; ++slot) {
+            all[slot] = weight_f64(weights.get(slot), allocator);
+        }
+        ref.D = plan.D;
+        ref.E = plan.E;
+        ref.N = plan.N;
+        ref.K = plan.K;
+        ref.R = plan.R;
+        ref.inner_norm = plan.inner_norm;
+        ref.inner_norm_eps = plan.inner_norm_eps;
+        ref.in_proj = all[kInProj].data();
+        ref.in_proj_bias = all[kInProjBias].data();
+        ref.conv = all[kConv].data();
+        ref.conv_bias = all[kConvBias].data();
+        ref.x_proj = all[kXProj].data();
+        ref.dt_proj = all[kDtProj].data();
+        ref.dt_proj_bias = all[kDtProjBias].data();
+        ref.A_log = all[kALog].data();
+        ref.skip = all[kD].data();
+        ref.out_proj = all[kOutProj].data();
+        ref.out_proj_bias = all[kOutProjBias].data();
+        ref.dt_norm = all[kDtNorm].data();
+        ref.b_norm = all[kBNorm].data();
+        ref.c_norm = all[kCNorm].data();
+    }
+};
+
 struct MambaBound : Bound {
     const MambaPlan* plan;
     const Weights* weights;
@@ -104,6 +137,7 @@ struct MambaBound : Bound {
     Array<float> conv_bias, dt_bias, skip;
     Array<float> A;  // (N,E)
     Array<float> dt_norm, b_norm, c_norm;
+    std::unique_ptr<const Weights64> weights64;  // level reference only
 };
 
 Status describe(const Attributes& given, std::unique_ptr<Plan>& out) {
@@ -148,7 +182,9 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     bound->scan = SEQMIX_SELECT_KERNELS(call.isa, selective_scan_kernels);
     bound->norm = SEQMIX_SELECT_KERNELS(call.isa, norm_kernels);
     bound->kernel_name = SEQMIX_KERNEL_NAME("mamba", call.isa);
-    if (call.isa != Isa::reference) {
+    if (call.isa == Isa::reference) {
+        bound->weights64 = std::make_unique<Weights64>(plan, call.weights, call.allocator);
+    } else {
         bound->in_proj.bind(weight(kInProj), weight(kInProjBias), 2 * plan.E, plan.D, call);
         bound->x_proj.bind(weight(kXProj), Weight(), plan.bcdt(), plan.E, call);
         bound->dt_proj.bind(weight(kDtProj), Weight(), plan.E, plan.R, call);
@@ -187,32 +223,25 @@ size_t scratch(const Plan& base, const StepShape& step) {
 // xz (tokens,2E) -> x (tokens,E): convolution and SiLU, row by row of the state.
 void convolve(const MambaBound& bound, const Call& call, const float* xz, float* x) {
     const MambaPlan& plan = *bound.plan;
-    for_each_channel_block(call, plan.E, 1, bound.conv->channel_block,
-                           [&](const RowRun& run, int64_t e, int64_t channels, int64_t) {
-                               float* window = call.state<float>(kWindow, run.state_row);
-                               for (int64_t s = run.first; s < run.first + run.count; ++s) {
-                                   const Segment& segment = call.segments[s];
-                                   if (segment.reset) {
-                                       zero_columns(window, plan.K - 1, plan.E, e, channels);
-                                   }
-                                   Conv1dArgs args{};
-                                   args.tokens = segment.count;
-                                   args.channels = channels;
-                                   args.width = plan.K;
-                                   args.x = xz + segment.first * 2 * plan.E + e;
-                                   args.x_stride = 2 * plan.E;
-                                   args.weight = bound.taps.data() + e;
-                                   args.weight_stride = plan.E;
-                                   args.bias =
-                                       bound.conv_bias ? bound.conv_bias.data() + e : nullptr;
-                                   args.silu = true;
-                                   args.window = window + e;
-                                   args.window_stride = plan.E;
-                                   args.y = x + segment.first * plan.E + e;
-                                   args.y_stride = plan.E;
-                                   bound.conv->conv(args);
-                               }
-                           });
+    for_each_channel_block(
+        call, kWindow, plan.K - 1, plan.E, 1, bound.conv->channel_block,
+        [&](const Segment& segment, int64_t e, int64_t channels, int64_t, float* window) {
+            Conv1dArgs args{};
+            args.tokens = segment.count;
+            args.channels = channels;
+            args.width = plan.K;
+            args.x = xz + segment.first * 2 * plan.E + e;
+            args.x_stride = 2 * plan.E;
+            args.weight = bound.taps.data() + e;
+            args.weight_stride = plan.E;
+            args.bias = bound.conv_bias ? bound.conv_bias.data() + e : nullptr;
+            args.silu = true;
+            args.window = window;
+            args.window_stride = plan.E;
+            args.y = x + segment.first * plan.E + e;
+            args.y_stride = plan.E;
+            bound.conv->conv(args);
+        });
 }
 
 // delta (tokens,E) -> gated output, in place.
@@ -220,42 +249,36 @@ void scan(const MambaBound& bound, const Call& call, const float* xz, const floa
           const float* bcdt, float* delta) {
     const MambaPlan& plan = *bound.plan;
     const int64_t width = plan.bcdt();
-    for_each_channel_block(call, plan.E, 1, bound.scan->channel_block,
-                           [&](const RowRun& run, int64_t e, int64_t channels, int64_t) {
-                               float* h = call.state<float>(kScan, run.state_row);
-                               for (int64_t s = run.first; s < run.first + run.count; ++s) {
-                                   const Segment& segment = call.segments[s];
-                                   if (segment.reset) {
-                                       zero_columns(h, plan.N, plan.E, e, channels);
-                                   }
-                                   SelectiveScanArgs args{};
-                                   args.tokens = segment.count;
-                                   args.channels = channels;
-                                   args.states = plan.N;
-                                   args.u = x + segment.first * plan.E + e;
-                                   args.u_stride = plan.E;
-                                   args.delta = delta + segment.first * plan.E + e;
-                                   args.delta_stride = plan.E;
-                                   args.delta_bias = bound.dt_bias.data() + e;
-                                   args.A = bound.A.data() + e;
-                                   args.A_stride = plan.E;
-                                   args.B = bcdt + segment.first * width + plan.R;
-                                   args.B_stride = width;
-                                   args.C = args.B + plan.N;
-                                   args.C_stride = width;
-                                   args.B_per_token = true;
-                                   args.C_per_token = true;
-                                   args.softplus = true;
-                                   args.D = bound.skip.data() + e;
-                                   args.z = xz + segment.first * 2 * plan.E + plan.E + e;
-                                   args.z_stride = 2 * plan.E;
-                                   args.h = h + e;
-                                   args.h_stride = plan.E;
-                                   args.y = delta + segment.first * plan.E + e;
-                                   args.y_stride = plan.E;
-                                   bound.scan->scan(args);
-                               }
-                           });
+    for_each_channel_block(
+        call, kScan, plan.N, plan.E, 1, bound.scan->channel_block,
+        [&](const Segment& segment, int64_t e, int64_t channels, int64_t, float* h) {
+            SelectiveScanArgs args{};
+            args.tokens = segment.count;
+            args.channels = channels;
+            args.states = plan.N;
+            args.u = x + segment.first * plan.E + e;
+            args.u_stride = plan.E;
+            args.delta = delta + segment.first * plan.E + e;
+            args.delta_stride = plan.E;
+            args.delta_bias = bound.dt_bias.data() + e;
+            args.A = bound.A.data() + e;
+            args.A_stride = plan.E;
+            args.B = bcdt + segment.first * width + plan.R;
+            args.B_stride = width;
+            args.C = args.B + plan.N;
+            args.C_stride = width;
+            args.B_per_token = true;
+            args.C_per_token = true;
+            args.softplus = true;
+            args.D = bound.skip.data() + e;
+            args.z = xz + segment.first * 2 * plan.E + plan.E + e;
+            args.z_stride = 2 * plan.E;
+            args.h = h;
+            args.h_stride = plan.E;
+            args.y = delta + segment.first * plan.E + e;
+            args.y_stride = plan.E;
+            bound.scan->scan(args);
+        });
 }
 
 // RMS norms of dt, B and C, in place.
@@ -307,43 +330,10 @@ void run(const Bound& base, const Call& call) {
 
 // ------------------------------------------------------------------ reference
 
-// All weights in double.
-struct Weights64 {
-    Array<double> all[16];
-    reference::MambaRef ref{};
-
-    Weights64(const MambaPlan& plan, const Weights& weights, Allocator allocator) {
-        for (int32_t slot = kInProj; slot <= kCNorm; ++slot) {
-            all[slot] = weight_f64(weights.get(slot), allocator);
-        }
-        ref.D = plan.D;
-        ref.E = plan.E;
-        ref.N = plan.N;
-        ref.K = plan.K;
-        ref.R = plan.R;
-        ref.inner_norm = plan.inner_norm;
-        ref.inner_norm_eps = plan.inner_norm_eps;
-        ref.in_proj = all[kInProj].data();
-        ref.in_proj_bias = all[kInProjBias].data();
-        ref.conv = all[kConv].data();
-        ref.conv_bias = all[kConvBias].data();
-        ref.x_proj = all[kXProj].data();
-        ref.dt_proj = all[kDtProj].data();
-        ref.dt_proj_bias = all[kDtProjBias].data();
-        ref.A_log = all[kALog].data();
-        ref.skip = all[kD].data();
-        ref.out_proj = all[kOutProj].data();
-        ref.out_proj_bias = all[kOutProjBias].data();
-        ref.dt_norm = all[kDtNorm].data();
-        ref.b_norm = all[kBNorm].data();
-        ref.c_norm = all[kCNorm].data();
-    }
-};
-
 void run_reference(const Bound& base, const Call& call) {
     const auto& bound = static_cast<const MambaBound&>(base);
     const MambaPlan& plan = *bound.plan;
-    const Weights64 weights(plan, *bound.weights, bound.allocator);
+    const Weights64& weights = *bound.weights64;
     Scratch scratch = call.scratch;
     double* states = scratch.take<double>(call.rows * plan.E * plan.N);
     const Matrix &in = call.slot(kX), &out = call.slot(kY);

@@ -127,42 +127,36 @@ void run(const Bound& base, const Call& call) {
     };
     const Matrix &u = call.slot(kU), &delta = call.slot(kDelta), &z = call.slot(kZ),
                  &y = call.slot(kY);
-    for_each_channel_block(call, plan.D, plan.G, bound.kernels->channel_block,
-                           [&](const RowRun& run, int64_t d, int64_t channels, int64_t group) {
-                               float* h = call.state<float>(0, run.state_row);
-                               for (int64_t s = run.first; s < run.first + run.count; ++s) {
-                                   const Segment& segment = call.segments[s];
-                                   if (segment.reset) {
-                                       zero_columns(h, plan.N, plan.D, d, channels);
-                                   }
-                                   SelectiveScanArgs args{};
-                                   args.tokens = segment.count;
-                                   args.channels = channels;
-                                   args.states = plan.N;
-                                   args.u = at(u, segment, d);
-                                   args.u_stride = u.stride;
-                                   args.delta = at(delta, segment, d);
-                                   args.delta_stride = delta.stride;
-                                   args.delta_bias = offset(call.slot(kDeltaBias).as<float>(), d);
-                                   args.A = A + d;
-                                   args.A_stride = plan.D;
-                                   args.B = map(b, B, segment, d, group);
-                                   args.B_stride = b.variant == kConstant ? plan.D : b.stride;
-                                   args.B_per_token = b.variant != kConstant;
-                                   args.C = map(c, C, segment, d, group);
-                                   args.C_stride = c.variant == kConstant ? plan.D : c.stride;
-                                   args.C_per_token = c.variant != kConstant;
-                                   args.softplus = plan.softplus;
-                                   args.D = offset(call.slot(kD).as<float>(), d);
-                                   args.z = at(z, segment, d);
-                                   args.z_stride = z.stride;
-                                   args.h = h + d;
-                                   args.h_stride = plan.D;
-                                   args.y = at(y, segment, d);
-                                   args.y_stride = y.stride;
-                                   bound.kernels->scan(args);
-                               }
-                           });
+    for_each_channel_block(
+        call, 0, plan.N, plan.D, plan.G, bound.kernels->channel_block,
+        [&](const Segment& segment, int64_t d, int64_t channels, int64_t group, float* h) {
+            SelectiveScanArgs args{};
+            args.tokens = segment.count;
+            args.channels = channels;
+            args.states = plan.N;
+            args.u = at(u, segment, d);
+            args.u_stride = u.stride;
+            args.delta = at(delta, segment, d);
+            args.delta_stride = delta.stride;
+            args.delta_bias = offset(call.slot(kDeltaBias).as<float>(), d);
+            args.A = A + d;
+            args.A_stride = plan.D;
+            args.B = map(b, B, segment, d, group);
+            args.B_stride = b.variant == kConstant ? plan.D : b.stride;
+            args.B_per_token = b.variant != kConstant;
+            args.C = map(c, C, segment, d, group);
+            args.C_stride = c.variant == kConstant ? plan.D : c.stride;
+            args.C_per_token = c.variant != kConstant;
+            args.softplus = plan.softplus;
+            args.D = offset(call.slot(kD).as<float>(), d);
+            args.z = at(z, segment, d);
+            args.z_stride = z.stride;
+            args.h = h;
+            args.h_stride = plan.D;
+            args.y = at(y, segment, d);
+            args.y_stride = y.stride;
+            bound.kernels->scan(args);
+        });
 }
 
 // A map as the reference wants it: constant, or (T,G,N) with shared ones repeated per group.
