@@ -1,7 +1,5 @@
 #include "capi/config.h"
 
-#include "base/nlohmann.h"
-
 #include "capi/wall.h"
 #include "models/formats/json.h"
 
@@ -36,37 +34,55 @@ seqmix_status set_one(seqmix_config* config, const char* key, AttributeValue val
     return SEQMIX_OK;
 }
 
+bool integer_value(const Json& value, int64_t* out) {
+    if (const auto* size = value.get_if<uint64_t>(); size != nullptr && *size <= INT64_MAX) {
+        *out = static_cast<int64_t>(*size);
+    } else if (const auto* integer = value.get_if<int64_t>(); integer != nullptr) {
+        *out = *integer;
+    } else {
+        return false;
+    }
+    return true;
+}
+
 // A JSON array of numbers; integers only give i64s.
-Status array_value(const std::string& key, const Json& array, AttributeValue* out) {
-    bool integers = true;
+Status array_value(const std::string& key, const Json::Array& array, AttributeValue* out) {
+    std::vector<int64_t> integers;
+    std::vector<double> reals;
     for (const Json& item : array) {
-        if (!item.is_number()) {
+        double real = 0;
+        int64_t integer = 0;
+        if (!get_number(item, &real)) {
             return fail(SEQMIX_ERR_BAD_FORMAT, "config: '", key,
                         "' is an array of other things than numbers");
         }
-        integers = integers && item.is_number_integer();
+        reals.push_back(real);
+        if (integer_value(item, &integer)) {
+            integers.push_back(integer);
+        }
     }
-    if (integers) {
-        *out = array.get<std::vector<int64_t>>();
+    if (integers.size() == reals.size()) {
+        *out = std::move(integers);
     } else {
-        *out = array.get<std::vector<double>>();
+        *out = std::move(reals);
     }
     return Status();
 }
 
 Status json_value(const std::string& key, const Json& value, AttributeValue* out) {
-    if (value.is_boolean()) {
-        *out = value.get<bool>();
-    } else if (value.is_number_unsigned() && value.get<uint64_t>() > INT64_MAX) {
+    int64_t integer = 0;
+    if (const auto* flag = value.get_if<bool>(); flag != nullptr) {
+        *out = *flag;
+    } else if (integer_value(value, &integer)) {
+        *out = integer;
+    } else if (value.get_if<uint64_t>() != nullptr) {
         return fail(SEQMIX_ERR_BAD_FORMAT, "config: '", key, "' is beyond 64 bits");
-    } else if (value.is_number_integer()) {
-        *out = value.get<int64_t>();
-    } else if (value.is_number()) {
-        *out = value.get<double>();
-    } else if (value.is_string()) {
-        *out = value.get<std::string>();
-    } else if (value.is_array()) {
-        return array_value(key, value, out);
+    } else if (const auto* real = value.get_if<double>(); real != nullptr) {
+        *out = *real;
+    } else if (const auto* text = value.get_if<std::string>(); text != nullptr) {
+        *out = *text;
+    } else if (const auto* array = value.get_if<Json::Array>(); array != nullptr) {
+        return array_value(key, *array, out);
     } else {
         return fail(SEQMIX_ERR_BAD_FORMAT, "config: '", key,
                     "' is neither a number, a switch, a string nor an array");
@@ -134,11 +150,12 @@ seqmix_status seqmix_config_set_json(seqmix_config* config, const char* json) no
         SEQMIX_REQUIRE("seqmix_config_set_json", json);
         Json parsed;
         SEQMIX_TRY(parse_json(json, "config", JsonNumbers::finite, parsed));
-        if (!parsed.is_object()) {
+        const auto* members = parsed.get_if<Json::Object>();
+        if (members == nullptr) {
             return fail(SEQMIX_ERR_BAD_FORMAT, "config: the JSON text is no object");
         }
         Attributes fresh = config->attributes;
-        for (const auto& [key, value] : parsed.items()) {
+        for (const auto& [key, value] : *members) {
             AttributeValue attribute;
             SEQMIX_TRY(json_value(key, value, &attribute));
             fresh.set(key, std::move(attribute));

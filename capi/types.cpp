@@ -1,7 +1,7 @@
 #include "capi/types.h"
 
-#include <deque>
 #include <string>
+#include <vector>
 
 #include "capi/wall.h"
 #include "models/stack.h"
@@ -24,13 +24,13 @@ const Mixer* find_type(std::string_view name) {
 namespace {
 
 // Schemas as text, made once; they live as long as the process.
-const std::deque<std::string>& schemas() {
+const std::vector<std::string>& schemas() {
     static const auto* texts = [] {
-        auto* made = new std::deque<std::string>;
+        std::vector<std::string> made;
         for (size_t i = 0; i < type_count(); ++i) {
-            made->push_back(schema_json(*type_at(i)->schema));
+            made.push_back(schema_json(*type_at(i)->schema));
         }
-        return made;
+        return new std::vector<std::string>(std::move(made));
     }();
     return *texts;
 }

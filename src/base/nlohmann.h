@@ -1,6 +1,6 @@
 // The JSON library, always with the same settings: its assertions would end the host's process, and
-// a translation unit with other settings would break the one-definition rule. Only .cpp files
-// include this; headers use <nlohmann/json_fwd.hpp>.
+// a translation unit with other settings would break the one-definition rule. The library uses its
+// parser alone (models/formats/json.cpp): the destructor of nlohmann::json allocates.
 #pragma once
 
 #ifdef JSON_ASSERT

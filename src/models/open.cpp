@@ -1,7 +1,4 @@
 // From a checkpoint's list of children to bound layers.
-#include <algorithm>
-#include "base/nlohmann.h"
-
 #include "models/formats/checkpoint.h"
 #include "models/stack.h"
 
@@ -98,17 +95,17 @@ Status make_child(const ChildSpec& spec, const Checkpoint& checkpoint, Allocator
 
 std::string stack_info(const LayerCore& core, const StackSpec& spec, const Checkpoint& checkpoint,
                        Isa isa) {
-    auto info = nlohmann::ordered_json::parse(layer_info_json(core, isa));
-    info["format"] = spec.format;
-    info["scheme"] = spec.scheme;
-    for (const auto& [name, value] : spec.attributes) {
-        std::visit([&, key = name](const auto& v) { info[key] = v; }, value);
-    }
-    info["file_bytes"] = checkpoint.bytes;
-    info["missing"] = spec.missing;
-    info["unexpected"] = spec.unexpected;
-    info["ignored"] = spec.ignored;
-    return info.dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace);
+    JsonWriter out;
+    out.begin_object();
+    write_layer_info(core, isa, out);
+    out.member("format", spec.format);
+    out.member("scheme", spec.scheme);
+    write_attributes(spec.attributes, out);
+    out.member("file_bytes", checkpoint.bytes);
+    out.member("missing", spec.missing);
+    out.member("unexpected", spec.unexpected);
+    out.member("ignored", spec.ignored);
+    return out.end_object().text();
 }
 
 }  // namespace

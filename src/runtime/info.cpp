@@ -1,6 +1,4 @@
 // What a layer is, as JSON.
-#include "base/nlohmann.h"
-
 #include "base/isa.h"
 #include "runtime/layer.h"
 #include "runtime/state.h"
@@ -8,52 +6,60 @@
 namespace seqmix {
 namespace {
 
-using Ordered = nlohmann::ordered_json;
-
-Ordered attributes_of(const Attributes& attributes) {
-    Ordered out = Ordered::object();
-    for (const auto& [name, value] : attributes) {
-        std::visit([&, key = name](const auto& v) { out[key] = v; }, value);
-    }
-    return out;
-}
-
-Ordered describe(const LayerCore& core, bool real64) {
-    Ordered out;
-    out["type"] = core.type();
+void write_layer(const LayerCore& core, bool real64, JsonWriter& out) {
+    out.member("type", core.type());
     if (!core.role.empty()) {
-        out["role"] = core.role;
+        out.member("role", core.role);
     }
-    out["attributes"] = attributes_of(core.plan->attributes);
-    out["bound"] = core.bound != nullptr;
+    out.key("attributes").begin_object();
+    write_attributes(core.plan->attributes, out);
+    out.end_object();
+    out.member("bound", core.bound != nullptr);
     if (core.bound != nullptr) {
-        out["kernel"] = core.bound->kernel_name;
+        out.member("kernel", core.bound->kernel_name);
     }
+    out.key("chunk");
     if (core.plan->chunk == kWholeSequence) {
-        out["chunk"] = "whole";
+        out.value("whole");
     } else {
-        out["chunk"] = core.plan->chunk;
+        out.value(core.plan->chunk);
     }
-    out["parameters"] = core.parameters();
-    out["bytes"]["weights"] = core.weight_bytes();
-    out["bytes"]["state"] = state_bytes(core, 1, real64);
-    return out;
+    out.member("parameters", core.parameters());
+    out.key("bytes").begin_object();
+    out.member("weights", core.weight_bytes());
+    out.member("state", state_bytes(core, 1, real64));
+    out.end_object();
 }
 
 }  // namespace
 
-std::string attributes_json(const Attributes& attributes) {
-    return attributes_of(attributes).dump(-1, ' ', true, Ordered::error_handler_t::replace);
+void write_attributes(const Attributes& attributes, JsonWriter& out) {
+    for (const auto& [name, value] : attributes) {
+        out.key(name);
+        std::visit([&](const auto& v) { out.value(v); }, value);
+    }
+}
+
+void write_layer_info(const LayerCore& core, Isa isa, JsonWriter& out) {
+    const bool real64 = isa == Isa::reference;
+    write_layer(core, real64, out);
+    out.member("isa", isa_name(isa));
+    if (!core.children.empty()) {
+        out.key("children").begin_array();
+        for (const auto& child : core.children) {
+            out.begin_object();
+            write_layer(*child, real64, out);
+            out.end_object();
+        }
+        out.end_array();
+    }
 }
 
 std::string layer_info_json(const LayerCore& core, Isa isa) {
-    const bool real64 = isa == Isa::reference;
-    Ordered out = describe(core, real64);
-    out["isa"] = isa_name(isa);
-    for (const auto& child : core.children) {
-        out["children"].push_back(describe(*child, real64));
-    }
-    return out.dump(-1, ' ', true, Ordered::error_handler_t::replace);
+    JsonWriter out;
+    out.begin_object();
+    write_layer_info(core, isa, out);
+    return out.end_object().text();
 }
 
 }  // namespace seqmix

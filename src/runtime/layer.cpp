@@ -24,27 +24,6 @@ const char* attribute_type_name(AttributeType type) {
     return "";
 }
 
-AttributeValue default_of(const AttributeSpec& spec) {
-    const std::string_view text = spec.default_value;
-    switch (spec.type) {
-        case AttributeType::boolean: return text == "true";
-        case AttributeType::i64: {
-            int64_t value = 0;
-            std::from_chars(text.data(), text.data() + text.size(), value);
-            return value;
-        }
-        case AttributeType::f64: {
-            double value = 0;
-            std::from_chars(text.data(), text.data() + text.size(), value);
-            return value;
-        }
-        case AttributeType::str: return std::string(text);
-        case AttributeType::i64s: return std::vector<int64_t>();
-        case AttributeType::f64s: return std::vector<double>();
-    }
-    return false;
-}
-
 // The given value in the attribute's type; an integer serves for a real number.
 bool convert(const AttributeSpec& spec, const AttributeValue& given, AttributeValue* out) {
     // AttributeType lists the variant's types in their order.
@@ -101,6 +80,27 @@ std::string attribute_names(const Schema& schema) {
 
 }  // namespace
 
+AttributeValue default_value(const AttributeSpec& spec) {
+    const std::string_view text = spec.default_value;
+    switch (spec.type) {
+        case AttributeType::boolean: return text == "true";
+        case AttributeType::i64: {
+            int64_t value = 0;
+            std::from_chars(text.data(), text.data() + text.size(), value);
+            return value;
+        }
+        case AttributeType::f64: {
+            double value = 0;
+            std::from_chars(text.data(), text.data() + text.size(), value);
+            return value;
+        }
+        case AttributeType::str: return std::string(text);
+        case AttributeType::i64s: return std::vector<int64_t>();
+        case AttributeType::f64s: return std::vector<double>();
+    }
+    return false;
+}
+
 Status resolve_attributes(const Schema& schema, const Attributes& given, Attributes* resolved) {
     for (const AttributeSpec& spec : schema.attributes) {
         const AttributeValue* found = given.find(spec.name);
@@ -111,7 +111,7 @@ Status resolve_attributes(const Schema& schema, const Attributes& given, Attribu
                             "' is missing, expected a value of type ",
                             attribute_type_name(spec.type));
             }
-            value = default_of(spec);
+            value = default_value(spec);
         } else if (!convert(spec, *found, &value)) {
             return fail(SEQMIX_ERR_ATTRIBUTE_TYPE, schema.type, ": attribute '", spec.name,
                         "' has another type, expected ", attribute_type_name(spec.type));
@@ -380,7 +380,10 @@ int64_t LayerCore::parameters() const {
 uint64_t config_fingerprint(const LayerCore& core) {
     Hash hash;
     hash.add(core.type());
-    hash.add(attributes_json(core.plan->attributes));
+    JsonWriter attributes;
+    attributes.begin_object();
+    write_attributes(core.plan->attributes, attributes);
+    hash.add(attributes.end_object().text());
     for (const auto& child : core.children) {
         hash.add(config_fingerprint(*child));
     }

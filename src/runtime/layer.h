@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/json_writer.h"
 #include "contract/mixer.h"
 #include "runtime/context.h"
 
@@ -68,8 +69,13 @@ Status add_weight(const Plan& plan, const seqmix_arg& arg, Allocator allocator, 
 // The shape that a slot accepts, or -1.
 int32_t match_weight_shape(const Slot& slot, Dims shape);
 
+// The value that an attribute has when none is given (the schema has one).
+AttributeValue default_value(const AttributeSpec& spec);
+
+// The layer's info, and its members alone for who has more to add.
 std::string layer_info_json(const LayerCore& core, Isa isa);
-std::string attributes_json(const Attributes& attributes);
+void write_layer_info(const LayerCore& core, Isa isa, JsonWriter& out);
+void write_attributes(const Attributes& attributes, JsonWriter& out);
 
 }  // namespace seqmix
 

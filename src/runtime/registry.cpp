@@ -1,7 +1,5 @@
 #include "runtime/registry.h"
 
-#include "base/nlohmann.h"
-
 #include "runtime/layer.h"
 
 namespace seqmix {
@@ -21,8 +19,6 @@ constexpr const Mixer* kMixers[] = {
 };
 #undef SEQMIX_MIXER
 
-using Ordered = nlohmann::ordered_json;
-
 const char* role_name(Role role) {
     constexpr const char* kNames[] = {"input",    "output",    "weight", "state",
                                       "state_in", "state_out", "control"};
@@ -34,57 +30,59 @@ const char* type_name(AttributeType type) {
     return kNames[static_cast<size_t>(type)];
 }
 
-Ordered attribute(const AttributeSpec& spec) {
-    Ordered out;
-    out["name"] = spec.name;
-    out["type"] = type_name(spec.type);
-    out["required"] = spec.default_value == nullptr;
+void write_attribute(const AttributeSpec& spec, JsonWriter& out) {
+    out.begin_object();
+    out.member("name", spec.name);
+    out.member("type", type_name(spec.type));
+    out.member("required", spec.default_value == nullptr);
     if (spec.default_value != nullptr) {
-        // Numbers and switches are JSON texts already.
-        out["default"] = spec.type == AttributeType::str
-                             ? Ordered(spec.default_value)
-                             : Ordered::parse(spec.default_value, nullptr, false);
+        out.key("default");
+        std::visit([&](const auto& value) { out.value(value); }, default_value(spec));
     }
     if (spec.min < spec.max) {
         if (spec.type == AttributeType::i64) {
-            out["min"] = static_cast<int64_t>(spec.min);
-            out["max"] = static_cast<int64_t>(spec.max);
+            out.member("min", static_cast<int64_t>(spec.min));
+            out.member("max", static_cast<int64_t>(spec.max));
         } else {
-            out["min"] = spec.min;
-            out["max"] = spec.max;
+            out.member("min", spec.min);
+            out.member("max", spec.max);
         }
     }
     if (spec.choices != nullptr) {
+        out.key("choices").begin_array();
         std::string_view rest = spec.choices;
         while (true) {
             const size_t bar = rest.find('|');
-            out["choices"].push_back(std::string(rest.substr(0, bar)));
+            out.value(rest.substr(0, bar));
             if (bar == std::string_view::npos) {
                 break;
             }
             rest = rest.substr(bar + 1);
         }
+        out.end_array();
     }
-    out["since"] = "0.1";
-    out["doc"] = spec.doc;
-    return out;
+    out.member("since", "0.1");
+    out.member("doc", spec.doc);
+    out.end_object();
 }
 
-Ordered tensor(int32_t slot, const std::string& name, Role role, bool optional, DTypeSet dtypes,
-               const std::string& shape, const char* doc) {
-    Ordered out;
-    out["slot"] = slot;
-    out["name"] = name;
-    out["role"] = role_name(role);
-    out["optional"] = optional;
+void write_tensor(int32_t slot, std::string_view name, Role role, bool optional, DTypeSet dtypes,
+                  std::string_view shape, const char* doc, JsonWriter& out) {
+    out.begin_object();
+    out.member("slot", slot);
+    out.member("name", name);
+    out.member("role", role_name(role));
+    out.member("optional", optional);
+    out.key("dtypes").begin_array();
     for (int i = 0; i < static_cast<int>(DType::unknown); ++i) {
         if ((dtypes & dtype_bit(static_cast<DType>(i))) != 0) {
-            out["dtypes"].push_back(dtype_name(static_cast<DType>(i)));
+            out.value(dtype_name(static_cast<DType>(i)));
         }
     }
-    out["shape"] = shape;
-    out["doc"] = doc;
-    return out;
+    out.end_array();
+    out.member("shape", shape);
+    out.member("doc", doc);
+    out.end_object();
 }
 
 }  // namespace
@@ -101,34 +99,44 @@ const Mixer* find_mixer(std::string_view type) {
 }
 
 std::string schema_json(const Schema& schema) {
-    Ordered out;
-    out["type"] = schema.type;
-    out["doc"] = schema.doc;
-    out["source"] = schema.source;
-    out["since"] = "0.1";
-    out["operation"] = schema.operation;
-    out["attributes"] = Ordered::array();
+    JsonWriter out;
+    out.begin_object();
+    out.member("type", schema.type);
+    out.member("doc", schema.doc);
+    out.member("source", schema.source);
+    out.member("since", "0.1");
+    out.member("operation", schema.operation);
+    out.key("attributes").begin_array();
     for (const AttributeSpec& spec : schema.attributes) {
-        out["attributes"].push_back(attribute(spec));
+        write_attribute(spec, out);
     }
-    out["tensors"] = Ordered::array();
+    out.end_array();
+    out.key("tensors").begin_array();
     for (const SlotSpec& spec : schema.slots) {
-        out["tensors"].push_back(tensor(spec.slot, spec.name, spec.role, spec.optional, spec.dtypes,
-                                        spec.shape, spec.doc));
+        write_tensor(spec.slot, spec.name, spec.role, spec.optional, spec.dtypes, spec.shape,
+                     spec.doc, out);
     }
-    out["state"] = Ordered::array();
+    out.end_array();
+    out.key("state").begin_array();
     for (const StateSlot& state : state_slots(schema)) {
-        out["state"].push_back(
-            tensor(state.slot, state.name, state.role, true, kReal, state.shape, state.doc));
+        write_tensor(state.slot, state.name, state.role, true, kReal, state.shape, state.doc, out);
     }
+    out.end_array();
     const Capabilities& can = schema.capabilities;
-    out["capabilities"] = {{"stateful", can.stateful},
-                           {"constant_state", can.constant_state},
-                           {"causal", can.causal},
-                           {"reversible", can.reversible},
-                           {"materialize", can.materialize}};
-    out["chunk"] = schema.chunk == kWholeSequence ? Ordered("whole") : Ordered(schema.chunk);
-    return out.dump();
+    out.key("capabilities").begin_object();
+    out.member("stateful", can.stateful);
+    out.member("constant_state", can.constant_state);
+    out.member("causal", can.causal);
+    out.member("reversible", can.reversible);
+    out.member("materialize", can.materialize);
+    out.end_object();
+    out.key("chunk");
+    if (schema.chunk == kWholeSequence) {
+        out.value("whole");
+    } else {
+        out.value(schema.chunk);
+    }
+    return out.end_object().text();
 }
 
 }  // namespace seqmix

@@ -114,7 +114,7 @@ struct Scenario {
 
 seqmix_status configure(const Scenario& scenario, seqmix_config* config) {
     if (!scenario.is_op) {
-        return seqmix_config_set_i64(config, "d_model", 8);
+        return seqmix_config_set_json(config, "{\"d_model\":8,\"d_state\":16}");
     }
     seqmix_status status = seqmix_config_set_i64(config, "d_inner", 4);
     if (status == SEQMIX_OK) {

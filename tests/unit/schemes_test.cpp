@@ -17,12 +17,12 @@ namespace {
 
 using seqmix::Checkpoint;
 using seqmix::ChildSpec;
-using seqmix::Json;
 using seqmix::StackSpec;
 using seqmix::Status;
 using seqmix_test::NamedShape;
 using seqmix_test::safetensors_bytes;
 using seqmix_test::shared_path;
+using Json = nlohmann::json;
 
 std::string message() { return seqmix::error_text::get(); }
 

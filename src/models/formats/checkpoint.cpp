@@ -4,8 +4,6 @@
 #include <cstring>
 #include <utility>
 
-#include "base/nlohmann.h"
-
 namespace seqmix {
 namespace {
 
@@ -56,7 +54,7 @@ Status parse_config(std::string_view text, const std::string& source, Checkpoint
     }
     auto config = std::make_shared<Json>();
     SEQMIX_TRY(parse_json(text, source, JsonNumbers::any, *config));
-    if (!config->is_object()) {
+    if (config->get_if<Json::Object>() == nullptr) {
         return fail(SEQMIX_ERR_BAD_FORMAT, source, ": is ", describe(*config),
                     ", expected an object");
     }

@@ -82,24 +82,25 @@ Status scan(std::string_view text, std::string_view source, JsonNumbers numbers,
 }
 
 // Builds the value from parser events; adds the refusal of duplicate keys and the count of values.
-class Builder final : public nlohmann::json_sax<Json> {
+class Builder final : public nlohmann::json_sax<nlohmann::json> {
   public:
     explicit Builder(Json& root) : root_(root) {}
 
-    bool null() override { return add(nullptr) != nullptr; }
-    bool boolean(bool value) override { return add(value) != nullptr; }
-    bool number_integer(int64_t value) override { return add(value) != nullptr; }
-    bool number_unsigned(uint64_t value) override { return add(value) != nullptr; }
-    bool number_float(double value, const std::string&) override { return add(value) != nullptr; }
-    bool string(std::string& value) override { return add(std::move(value)) != nullptr; }
+    bool null() override { return add(Json()) != nullptr; }
+    bool boolean(bool value) override { return add(Json(value)) != nullptr; }
+    bool number_integer(int64_t value) override { return add(Json(value)) != nullptr; }
+    bool number_unsigned(uint64_t value) override { return add(Json(value)) != nullptr; }
+    bool number_float(double value, const std::string&) override {
+        return add(Json(value)) != nullptr;
+    }
+    bool string(std::string& value) override { return add(Json(std::move(value))) != nullptr; }
     bool binary(binary_t&) override { return false; }
-    bool start_object(size_t) override { return open(Json::object()); }
-    bool start_array(size_t) override { return open(Json::array()); }
+    bool start_object(size_t) override { return open(Json(Json::Object())); }
+    bool start_array(size_t) override { return open(Json(Json::Array())); }
     bool end_object() override { return close(); }
     bool end_array() override { return close(); }
     bool key(std::string& name) override {
-        auto& members = open_.back()->get_ref<Json::object_t&>();
-        const auto [place, is_new] = members.try_emplace(name);
+        const auto [place, is_new] = open_.back()->get_if<Json::Object>()->try_emplace(name);
         if (!is_new) {
             duplicate_ = std::move(name);
             has_duplicate_ = true;
@@ -140,11 +141,9 @@ class Builder final : public nlohmann::json_sax<Json> {
             root_ = std::move(value);
             return &root_;
         }
-        Json& parent = *open_.back();
-        if (parent.is_array()) {
-            auto& elements = parent.get_ref<Json::array_t&>();
-            elements.push_back(std::move(value));
-            return &elements.back();
+        if (auto* elements = open_.back()->get_if<Json::Array>(); elements != nullptr) {
+            elements->push_back(std::move(value));
+            return &elements->back();
         }
         *member_ = std::move(value);
         return member_;
@@ -177,21 +176,37 @@ Status wrong_type(std::string_view source, const char* key, const char* expected
                 describe(value));
 }
 
+template <class T>
+Status get_as(const Json& object, std::string_view source, const char* key, const char* expected,
+              std::optional<T>& out) {
+    out.reset();
+    const Json* value = find_member(object, key);
+    if (value == nullptr) {
+        return {};
+    }
+    const T* found = value->get_if<T>();
+    if (found == nullptr) {
+        return wrong_type(source, key, expected, *value);
+    }
+    out = *found;
+    return {};
+}
+
 // {"__float__": "Infinity"}
 bool spelt_float(const Json& value, double* out) {
-    if (!value.is_object() || value.size() != 1) {
+    const auto* object = value.get_if<Json::Object>();
+    if (object == nullptr || object->size() != 1 || object->begin()->first != kFloatKey) {
         return false;
     }
-    const Json* text = find_member(value, kFloatKey);
-    if (text == nullptr || !text->is_string()) {
+    const auto* spelling = object->begin()->second.get_if<std::string>();
+    if (spelling == nullptr) {
         return false;
     }
-    const auto& spelling = text->get_ref<const std::string&>();
-    if (spelling == "Infinity") {
+    if (*spelling == "Infinity") {
         *out = std::numeric_limits<double>::infinity();
-    } else if (spelling == "-Infinity") {
+    } else if (*spelling == "-Infinity") {
         *out = -std::numeric_limits<double>::infinity();
-    } else if (spelling == "NaN") {
+    } else if (*spelling == "NaN") {
         *out = std::numeric_limits<double>::quiet_NaN();
     } else {
         return false;
@@ -210,8 +225,8 @@ Status parse_json(std::string_view text, std::string_view source, JsonNumbers nu
     Builder builder(root);
     bool good = false;
     try {
-        good = Json::sax_parse(clean.begin(), clean.end(), &builder);
-    } catch (const Json::exception&) {
+        good = nlohmann::json::sax_parse(clean.begin(), clean.end(), &builder);
+    } catch (const nlohmann::json::exception&) {
         good = false;  // the parser reports through parse_error; nothing else is expected
     }
     if (!good) {
@@ -221,12 +236,13 @@ Status parse_json(std::string_view text, std::string_view source, JsonNumbers nu
     return {};
 }
 
-const Json* find_member(const Json& object, const char* key) {
-    if (!object.is_object()) {
+const Json* find_member(const Json& object, std::string_view key) {
+    const auto* members = object.get_if<Json::Object>();
+    if (members == nullptr) {
         return nullptr;
     }
-    const auto found = object.find(key);
-    return found == object.end() || found->is_null() ? nullptr : &*found;
+    const auto found = members->find(key);
+    return found == members->end() || found->second.is_null() ? nullptr : &found->second;
 }
 
 Status get_int(const Json& object, std::string_view source, const char* key,
@@ -236,27 +252,38 @@ Status get_int(const Json& object, std::string_view source, const char* key,
     if (value == nullptr) {
         return {};
     }
-    if (value->is_number_unsigned()) {
-        const uint64_t number = value->get<uint64_t>();
-        if (number > static_cast<uint64_t>(INT64_MAX)) {
+    if (const auto* number = value->get_if<uint64_t>(); number != nullptr) {
+        if (*number > static_cast<uint64_t>(INT64_MAX)) {
             return wrong_type(source, key, "an integer of 64 bits", *value);
         }
-        out = static_cast<int64_t>(number);
+        out = static_cast<int64_t>(*number);
         return {};
     }
-    if (value->is_number_integer()) {
-        out = value->get<int64_t>();
+    if (const auto* number = value->get_if<int64_t>(); number != nullptr) {
+        out = *number;
         return {};
     }
-    if (value->is_number_float()) {
-        const double number = value->get<double>();
+    if (const auto* number = value->get_if<double>(); number != nullptr) {
         // Above 2^53 a double may stand for a number that was rounded.
-        if (std::trunc(number) == number && std::fabs(number) <= 0x1p53) {
-            out = static_cast<int64_t>(number);
+        if (std::trunc(*number) == *number && std::fabs(*number) <= 0x1p53) {
+            out = static_cast<int64_t>(*number);
             return {};
         }
     }
     return wrong_type(source, key, "an integer", *value);
+}
+
+bool get_number(const Json& value, double* out) {
+    if (const auto* real = value.get_if<double>(); real != nullptr) {
+        *out = *real;
+    } else if (const auto* integer = value.get_if<int64_t>(); integer != nullptr) {
+        *out = static_cast<double>(*integer);
+    } else if (const auto* size = value.get_if<uint64_t>(); size != nullptr) {
+        *out = static_cast<double>(*size);
+    } else {
+        return false;
+    }
+    return true;
 }
 
 Status get_float(const Json& object, std::string_view source, const char* key,
@@ -267,70 +294,56 @@ Status get_float(const Json& object, std::string_view source, const char* key,
         return {};
     }
     double number = 0;
-    if (value->is_number()) {
-        out = value->get<double>();
-    } else if (spelt_float(*value, &number)) {
-        out = number;
-    } else {
+    if (!get_number(*value, &number) && !spelt_float(*value, &number)) {
         return wrong_type(source, key, "a number", *value);
     }
+    out = number;
     return {};
 }
 
 Status get_bool(const Json& object, std::string_view source, const char* key,
                 std::optional<bool>& out) {
-    out.reset();
-    const Json* value = find_member(object, key);
-    if (value == nullptr) {
-        return {};
-    }
-    if (!value->is_boolean()) {
-        return wrong_type(source, key, "true or false", *value);
-    }
-    out = value->get<bool>();
-    return {};
+    return get_as(object, source, key, "true or false", out);
 }
 
 Status get_string(const Json& object, std::string_view source, const char* key,
                   std::optional<std::string>& out) {
-    out.reset();
-    const Json* value = find_member(object, key);
-    if (value == nullptr) {
-        return {};
-    }
-    if (!value->is_string()) {
-        return wrong_type(source, key, "a string", *value);
-    }
-    out = value->get_ref<const std::string&>();
-    return {};
+    return get_as(object, source, key, "a string", out);
 }
 
 std::string describe(const Json& value) {
-    switch (value.type()) {
-        case Json::value_t::null: return "null";
-        case Json::value_t::boolean: return value.get<bool>() ? "true" : "false";
-        case Json::value_t::string: return in_quotes(value.get_ref<const std::string&>(), 40);
-        case Json::value_t::array: return "an array of " + std::to_string(value.size());
-        case Json::value_t::object: {
-            double number = 0;
-            if (!spelt_float(value, &number)) {
-                return "an object";
-            }
-            return std::isnan(number) ? "NaN" : number > 0 ? "Infinity" : "-Infinity";
-        }
-        case Json::value_t::number_integer: return std::to_string(value.get<int64_t>());
-        case Json::value_t::number_unsigned: return std::to_string(value.get<uint64_t>());
-        case Json::value_t::number_float: {
-            char digits[32];
-            // The host may have set a locale with another decimal sign.
-            std::snprintf(digits, sizeof digits, "%.9g", value.get<double>());
-            for (char& c : digits) {
-                c = c == ',' ? '.' : c;
-            }
-            return digits;
-        }
-        default: return "a value of another kind";
+    if (value.is_null()) {
+        return "null";
     }
+    if (const auto* flag = value.get_if<bool>(); flag != nullptr) {
+        return *flag ? "true" : "false";
+    }
+    if (const auto* integer = value.get_if<int64_t>(); integer != nullptr) {
+        return std::to_string(*integer);
+    }
+    if (const auto* integer = value.get_if<uint64_t>(); integer != nullptr) {
+        return std::to_string(*integer);
+    }
+    if (const auto* text = value.get_if<std::string>(); text != nullptr) {
+        return in_quotes(*text, 40);
+    }
+    if (const auto* array = value.get_if<Json::Array>(); array != nullptr) {
+        return "an array of " + std::to_string(array->size());
+    }
+    double number = 0;
+    if (const auto* real = value.get_if<double>(); real != nullptr) {
+        char digits[32];
+        // The host may have set a locale with another decimal sign.
+        std::snprintf(digits, sizeof digits, "%.9g", *real);
+        for (char& c : digits) {
+            c = c == ',' ? '.' : c;
+        }
+        return digits;
+    }
+    if (!spelt_float(value, &number)) {
+        return "an object";
+    }
+    return std::isnan(number) ? "NaN" : number > 0 ? "Infinity" : "-Infinity";
 }
 
 std::string in_quotes(std::string_view text, size_t limit) {

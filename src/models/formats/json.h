@@ -9,19 +9,49 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <nlohmann/json_fwd.hpp>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
 
 #include "base/status.h"
 
 namespace seqmix {
 
-using Json = nlohmann::json;
-
 constexpr int kMaxJsonDepth = 100;
 constexpr int64_t kMaxJsonValues = 10'000'000;  // about 1 GB of parsed values
+
+// A parsed value. The library that parses has such a class too, but its destructor allocates, and
+// ends the process when it cannot. This one's allocates nothing and recurses kMaxJsonDepth deep.
+class Json {
+  public:
+    using Array = std::vector<Json>;
+    using Object = std::map<std::string, Json, std::less<>>;
+
+    Json() = default;  // null
+    template <class T>
+    explicit Json(T value) : value_(std::move(value)) {}
+
+    // The value as bool, int64_t (negative ones, and -0), uint64_t (other integers), double,
+    // std::string, Array or Object; null when it is of another type.
+    template <class T>
+    const T* get_if() const {
+        return std::get_if<T>(&value_);
+    }
+    template <class T>
+    T* get_if() {
+        return std::get_if<T>(&value_);
+    }
+    bool is_null() const { return value_.index() == 0; }
+    bool operator==(const Json&) const = default;
+
+  private:
+    std::variant<std::monostate, bool, int64_t, uint64_t, double, std::string, Array, Object>
+        value_;
+};
 
 enum class JsonNumbers : uint8_t { finite, any };
 
@@ -40,7 +70,17 @@ Status get_string(const Json& object, std::string_view source, const char* key,
                   std::optional<std::string>& out);
 
 // The member, or null when it is absent, null, or `object` is no object.
-const Json* find_member(const Json& object, const char* key);
+const Json* find_member(const Json& object, std::string_view key);
+
+// The same, or null when it is of another type.
+template <class T>
+const T* find_as(const Json& object, std::string_view key) {
+    const Json* value = find_member(object, key);
+    return value == nullptr ? nullptr : value->get_if<T>();
+}
+
+// Any of the numbers; false when the value is none.
+bool get_number(const Json& value, double* out);
 
 // A value for a message: "1.5", "'abc'", "an array of 3".
 std::string describe(const Json& value);

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "base/memory.h"
-#include "base/nlohmann.h"
 #include "models/formats/json.h"
 
 namespace seqmix {
@@ -76,10 +75,11 @@ struct Entry {
 
 bool read_size(const Json& value, int64_t* out) {
     // "-0" and "4.0" are not what a writer makes of a size.
-    if (!value.is_number_unsigned() || value.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)) {
+    const auto* number = value.get_if<uint64_t>();
+    if (number == nullptr || *number > static_cast<uint64_t>(INT64_MAX)) {
         return false;
     }
-    *out = static_cast<int64_t>(value.get<uint64_t>());
+    *out = static_cast<int64_t>(*number);
     return true;
 }
 
@@ -98,22 +98,21 @@ Dims dims(const StoredTensor& tensor) {
 // dtype and shape; *bytes is the size that they give.
 Status read_type(const Json& item, const Source& source, Entry& entry, int64_t* bytes) {
     const std::string name = in_quotes(*entry.name);
-    const Json* dtype = find_member(item, "dtype");
-    if (dtype == nullptr || !dtype->is_string()) {
+    const auto* dtype = find_as<std::string>(item, "dtype");
+    if (dtype == nullptr) {
         return source.bad("tensor ", name, " has no 'dtype' that is a string");
     }
-    const std::string& text = dtype->get_ref<const std::string&>();
     const auto* const type = std::find_if(std::begin(kElementTypes), std::end(kElementTypes),
-                                          [&](const ElementType& t) { return text == t.text; });
+                                          [&](const ElementType& t) { return *dtype == t.text; });
     if (type == std::end(kElementTypes)) {
         return source.refuse(SEQMIX_ERR_UNSUPPORTED, "tensor ", name, " has the unknown dtype ",
-                             in_quotes(text, 40));
+                             in_quotes(*dtype, 40));
     }
     entry.tensor.dtype = type->dtype;
     entry.tensor.dtype_text = type->text;
 
-    const Json* shape = find_member(item, "shape");
-    if (shape == nullptr || !shape->is_array()) {
+    const auto* shape = find_as<Json::Array>(item, "shape");
+    if (shape == nullptr) {
         return source.bad("tensor ", name, " has no 'shape' that is an array");
     }
     if (shape->size() > 1000) {
@@ -142,14 +141,14 @@ Status read_type(const Json& item, const Source& source, Entry& entry, int64_t* 
 
 Status read_entry(const Json& item, const Source& source, Entry& entry) {
     const std::string name = in_quotes(*entry.name);
-    if (!item.is_object()) {
+    if (item.get_if<Json::Object>() == nullptr) {
         return source.bad("tensor ", name, " is ", describe(item), ", expected an object");
     }
     int64_t bytes = 0;
     SEQMIX_TRY(read_type(item, source, entry, &bytes));
-    const Json* offsets = find_member(item, "data_offsets");
-    if (offsets == nullptr || !offsets->is_array() || offsets->size() != 2 ||
-        !read_size((*offsets)[0], &entry.begin) || !read_size((*offsets)[1], &entry.end)) {
+    const auto* offsets = find_as<Json::Array>(item, "data_offsets");
+    if (offsets == nullptr || offsets->size() != 2 || !read_size((*offsets)[0], &entry.begin) ||
+        !read_size((*offsets)[1], &entry.end)) {
         return source.bad("tensor ", name, ": 'data_offsets' must be two byte offsets");
     }
     int64_t expected_end = 0;
@@ -165,15 +164,17 @@ Status read_entry(const Json& item, const Source& source, Entry& entry) {
 }
 
 Status read_metadata(const Json& item, const Source& source, Metadata& out) {
-    if (!item.is_object()) {
+    const auto* members = item.get_if<Json::Object>();
+    if (members == nullptr) {
         return source.bad("'__metadata__' is ", describe(item), ", expected an object of strings");
     }
-    for (const auto& [key, value] : item.items()) {
-        if (!value.is_string()) {
+    for (const auto& [key, value] : *members) {
+        const auto* text = value.get_if<std::string>();
+        if (text == nullptr) {
             return source.bad("'__metadata__' key ", in_quotes(key), " is ", describe(value),
                               ", expected a string");
         }
-        out.emplace(key, value.get_ref<const std::string&>());
+        out.emplace(key, *text);
     }
     return {};
 }
@@ -236,9 +237,10 @@ Status parse_safetensors(const void* data, size_t size, std::string_view source_
     SEQMIX_TRY(parse_json(text, where, JsonNumbers::finite, header));
 
     Safetensors result;
+    const auto& members = *header.get_if<Json::Object>();  // it begins with '{'
     std::vector<Entry> entries;
-    entries.reserve(header.size());
-    for (const auto& [name, item] : header.get_ref<const Json::object_t&>()) {
+    entries.reserve(members.size());
+    for (const auto& [name, item] : members) {
         if (name == "__metadata__") {
             SEQMIX_TRY(read_metadata(item, source, result.metadata));
             continue;
@@ -261,25 +263,25 @@ Status parse_safetensors(const void* data, size_t size, std::string_view source_
 Status parse_shard_index(std::string_view text, std::string_view source, ShardIndex& out) {
     Json root;
     SEQMIX_TRY(parse_json(text, source, JsonNumbers::any, root));
-    const Json* map = find_member(root, "weight_map");
-    if (map == nullptr || !map->is_object()) {
+    const auto* map = find_as<Json::Object>(root, "weight_map");
+    if (map == nullptr) {
         return fail(SEQMIX_ERR_BAD_FORMAT, source, ": no 'weight_map' that is an object");
     }
     ShardIndex result;
-    for (const auto& [name, value] : map->get_ref<const Json::object_t&>()) {
-        if (!value.is_string()) {
+    for (const auto& [name, value] : *map) {
+        const auto* file = value.get_if<std::string>();
+        if (file == nullptr) {
             return fail(SEQMIX_ERR_BAD_FORMAT, source, ": tensor ", in_quotes(name), " is in ",
                         describe(value), ", expected the name of a file");
         }
-        const std::string& file = value.get_ref<const std::string&>();
         // A file beside the index, never a path out of its folder.
         constexpr std::string_view kEnd = ".safetensors";
-        if (file.find_first_of(std::string_view("/\\:\0", 4)) != std::string::npos ||
-            file.size() <= kEnd.size() || !file.ends_with(kEnd)) {
+        if (file->find_first_of(std::string_view("/\\:\0", 4)) != std::string::npos ||
+            file->size() <= kEnd.size() || !file->ends_with(kEnd)) {
             return fail(SEQMIX_ERR_BAD_FORMAT, source, ": tensor ", in_quotes(name), " is in ",
-                        in_quotes(file), ", expected a file NAME.safetensors in the same folder");
+                        in_quotes(*file), ", expected a file NAME.safetensors in the same folder");
         }
-        result.emplace(name, file);
+        result.emplace(name, *file);
     }
     out = std::move(result);
     return {};

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <string_view>
 
-#include "base/nlohmann.h"
 #include "models/schemes/stack_spec.h"
 
 namespace seqmix {
@@ -64,13 +63,13 @@ Status get_inner(const Json& object, const MambaConfig& config, std::optional<Co
 
 // A number, or "auto" = ceil(d_model / 16).
 Status get_rank(const Json& object, const char* key, MambaConfig& config) {
-    const Json* value = find_member(object, key);
-    if (value == nullptr || !value->is_string()) {
+    const auto* text = find_as<std::string>(object, key);
+    if (text == nullptr) {
         return get_size(object, key, kMaxModelSize, config.dt_rank);
     }
-    if (value->get_ref<const std::string&>() != "auto") {
+    if (*text != "auto") {
         return fail(SEQMIX_ERR_BAD_FORMAT, kSource, ": '", key,
-                    "' must be an integer or 'auto', got ", describe(*value));
+                    "' must be an integer or 'auto', got ", in_quotes(*text, 40));
     }
     if (config.d_model) {
         config.dt_rank = ConfigSize{(config.d_model->value + 15) / 16, key};
@@ -80,7 +79,7 @@ Status get_rank(const Json& object, const char* key, MambaConfig& config) {
 
 Status get_object(const Json& object, const char* key, const Json** out) {
     *out = find_member(object, key);
-    if (*out != nullptr && !(*out)->is_object()) {
+    if (*out != nullptr && (*out)->get_if<Json::Object>() == nullptr) {
         return fail(SEQMIX_ERR_BAD_FORMAT, kSource, ": '", key, "' must be an object, got ",
                     describe(**out));
     }
@@ -149,7 +148,7 @@ Status refuse_ssm_cfg(const Json& config) {
     if (layer && *layer != "Mamba1") {
         return refuse("ssm_cfg.layer", in_quotes(*layer), "'Mamba1'");
     }
-    for (const auto& [key, value] : ssm->items()) {
+    for (const auto& [key, value] : *ssm->get_if<Json::Object>()) {
         if (!value.is_null() &&
             std::find(std::begin(kSsmKeys), std::end(kSsmKeys), key) == std::end(kSsmKeys)) {
             return fail(SEQMIX_ERR_UNSUPPORTED, kSource, ": 'ssm_cfg' has ", in_quotes(key),
@@ -162,8 +161,8 @@ Status refuse_ssm_cfg(const Json& config) {
 }  // namespace
 
 std::string model_type(const Json& config) {
-    const Json* value = find_member(config, "model_type");
-    return value != nullptr && value->is_string() ? value->get<std::string>() : std::string();
+    const auto* text = find_as<std::string>(config, "model_type");
+    return text != nullptr ? *text : std::string();
 }
 
 Status refuse_unsupported(const Json& config) {
@@ -182,11 +181,12 @@ Status refuse_unsupported(const Json& config) {
         return refuse("hidden_act", in_quotes(*activation), "'silu'");
     }
     if (const Json* layers = find_member(config, "attn_layer_idx"); layers != nullptr) {
-        if (!layers->is_array()) {
+        const auto* list = layers->get_if<Json::Array>();
+        if (list == nullptr) {
             return fail(SEQMIX_ERR_BAD_FORMAT, kSource, ": 'attn_layer_idx' must be an array, got ",
                         describe(*layers));
         }
-        if (!layers->empty()) {
+        if (!list->empty()) {
             return refuse("attn_layer_idx", describe(*layers), "an empty array");
         }
     }
