@@ -5,6 +5,8 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <numeric>
+#include <utility>
 
 #include "runtime/arguments.h"
 #include "runtime/tensor.h"
@@ -78,7 +80,54 @@ std::string attribute_names(const Schema& schema) {
     return names;
 }
 
+// Edits between two names: a letter more, less or another, two neighbours exchanged.
+size_t edits(std::string_view a, std::string_view b) {
+    std::vector<size_t> before, last(b.size() + 1), row(b.size() + 1);
+    std::iota(last.begin(), last.end(), size_t{0});
+    for (size_t i = 1; i <= a.size(); ++i) {
+        row[0] = i;
+        for (size_t j = 1; j <= b.size(); ++j) {
+            const size_t other = a[i - 1] == b[j - 1] ? 0 : 1;
+            row[j] = std::min({last[j] + 1, row[j - 1] + 1, last[j - 1] + other});
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
+                row[j] = std::min(row[j], before[j - 2] + 1);
+            }
+        }
+        before = std::exchange(last, row);
+    }
+    return last[b.size()];
+}
+
+Status unknown_attribute(const Schema& schema, std::string_view name) {
+    const char* closest = nullptr;
+    // Of three letters one may be wrong, of more two.
+    size_t least = std::min<size_t>(name.size() / 3, 2) + 1;
+    for (const AttributeSpec& spec : schema.attributes) {
+        // A key may be of any length; a far longer one is no slip, and not worth a comparison.
+        const size_t distance = name.size() > 100 ? least : edits(name, spec.name);
+        if (distance < least) {
+            least = distance;
+            closest = spec.name;
+        }
+    }
+    if (closest != nullptr) {
+        return fail(SEQMIX_ERR_UNKNOWN_ATTRIBUTE, schema.type, ": unknown attribute '", name,
+                    "'; did you mean '", closest, "'?");
+    }
+    return fail(SEQMIX_ERR_UNKNOWN_ATTRIBUTE, schema.type, ": unknown attribute '", name,
+                "', expected one of: ", attribute_names(schema));
+}
+
 }  // namespace
+
+const AttributeSpec* find_attribute(const Schema& schema, std::string_view name) {
+    for (const AttributeSpec& spec : schema.attributes) {
+        if (name == spec.name) {
+            return &spec;
+        }
+    }
+    return nullptr;
+}
 
 AttributeValue default_value(const AttributeSpec& spec) {
     const std::string_view text = spec.default_value;
@@ -102,6 +151,15 @@ AttributeValue default_value(const AttributeSpec& spec) {
 }
 
 Status resolve_attributes(const Schema& schema, const Attributes& given, Attributes* resolved) {
+    // First of all, or a mistyped key would be reported as the missing one.
+    const bool holds_mixer = find_attribute(schema, "mixer") != nullptr;
+    for (const auto& [name, value] : given) {
+        if (holds_mixer && name.starts_with("mixer.")) {
+            resolved->set(name, value);  // belongs to the mixer inside and is checked there
+        } else if (find_attribute(schema, name) == nullptr) {
+            return unknown_attribute(schema, name);
+        }
+    }
     for (const AttributeSpec& spec : schema.attributes) {
         const AttributeValue* found = given.find(spec.name);
         AttributeValue value;
@@ -118,16 +176,6 @@ Status resolve_attributes(const Schema& schema, const Attributes& given, Attribu
         }
         SEQMIX_TRY(check_range(schema, spec, value));
         resolved->set(spec.name, std::move(value));
-    }
-    for (const auto& [name, value] : given) {
-        // "mixer.*" belongs to the mixer inside a block and is checked there.
-        const bool nested = name.starts_with("mixer.") && resolved->find("mixer") != nullptr;
-        if (nested) {
-            resolved->set(name, value);
-        } else if (resolved->find(name) == nullptr) {
-            return fail(SEQMIX_ERR_UNKNOWN_ATTRIBUTE, schema.type, ": no attribute '", name,
-                        "', expected one of: ", attribute_names(schema));
-        }
     }
     return Status();
 }

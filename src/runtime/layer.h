@@ -69,6 +69,7 @@ Status add_weight(const Plan& plan, const seqmix_arg& arg, Allocator allocator, 
 // The shape that a slot accepts, or -1.
 int32_t match_weight_shape(const Slot& slot, Dims shape);
 
+const AttributeSpec* find_attribute(const Schema& schema, std::string_view name);  // or null
 // The value that an attribute has when none is given (the schema has one).
 AttributeValue default_value(const AttributeSpec& spec);
 
