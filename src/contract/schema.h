@@ -13,6 +13,9 @@
 
 namespace seqmix {
 
+// Of any one width or vocabulary, in a plan and in a file: products of two stay far from overflow.
+constexpr int64_t kMaxSize = int64_t{1} << 24;
+
 enum class AttributeType : uint8_t { boolean, i64, f64, str, i64s, f64s };
 
 struct AttributeSpec {

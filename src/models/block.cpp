@@ -17,7 +17,7 @@ namespace {
 enum : int32_t { kX = 0, kY = 1, kNormWeight = 2, kNormBias = 3, kMixer = 100 };
 
 constexpr AttributeSpec kAttributes[] = {
-    {"d_model", AttributeType::i64, nullptr, 1, 1 << 24, nullptr, "width D"},
+    {"d_model", AttributeType::i64, nullptr, 1, kMaxSize, nullptr, "width D"},
     {"norm", AttributeType::str, "rms", 0, 0, "rms|layer|none", "normalisation before the mixer"},
     {"norm_eps", AttributeType::f64, "1e-5", 0, 1, nullptr, "epsilon of the norm"},
     {"residual", AttributeType::boolean, "true", 0, 0, nullptr, "x is added to the mixer's output"},

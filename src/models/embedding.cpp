@@ -8,8 +8,8 @@ namespace {
 enum : int32_t { kTokens = 0, kY = 1, kWeightSlot = 2 };
 
 constexpr AttributeSpec kAttributes[] = {
-    {"vocab_size", AttributeType::i64, nullptr, 1, 1LL << 31, nullptr, "rows V of the table"},
-    {"d_model", AttributeType::i64, nullptr, 1, 1 << 24, nullptr, "width D"},
+    {"vocab_size", AttributeType::i64, nullptr, 1, kMaxSize, nullptr, "rows V of the table"},
+    {"d_model", AttributeType::i64, nullptr, 1, kMaxSize, nullptr, "width D"},
 };
 constexpr SlotSpec kSlots[] = {
     {kTokens, "tokens", Role::input, false, kI32 | kI64, "(B,T)", "ids in [0, V)", "V"},

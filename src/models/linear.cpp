@@ -9,8 +9,8 @@ namespace {
 enum : int32_t { kX = 0, kY = 1, kWeightSlot = 2, kBias = 3 };
 
 constexpr AttributeSpec kAttributes[] = {
-    {"d_in", AttributeType::i64, nullptr, 1, 1LL << 31, nullptr, "width of x"},
-    {"d_out", AttributeType::i64, nullptr, 1, 1LL << 31, nullptr, "width of y"},
+    {"d_in", AttributeType::i64, nullptr, 1, kMaxSize, nullptr, "width of x"},
+    {"d_out", AttributeType::i64, nullptr, 1, kMaxSize, nullptr, "width of y"},
     {"bias", AttributeType::boolean, "true", 0, 0, nullptr, "has a bias"},
 };
 constexpr SlotSpec kSlots[] = {

@@ -11,7 +11,7 @@ namespace {
 enum : int32_t { kX = 0, kY = 1, kWeightSlot = 2, kBias = 3 };
 
 constexpr AttributeSpec kAttributes[] = {
-    {"d_model", AttributeType::i64, nullptr, 1, 1 << 24, nullptr, "width D"},
+    {"d_model", AttributeType::i64, nullptr, 1, kMaxSize, nullptr, "width D"},
     {"kind", AttributeType::str, "rms", 0, 0, "rms|layer", "RMSNorm, or LayerNorm with a bias"},
     {"eps", AttributeType::f64, "1e-5", 0, 1, nullptr, "added to the mean square or variance"},
 };

@@ -11,7 +11,7 @@ namespace {
 enum : int32_t { kX = 0, kY = 1, kSum = 2 };
 
 constexpr AttributeSpec kAttributes[] = {
-    {"d_model", AttributeType::i64, nullptr, 1, 1 << 24, nullptr, "width D"},
+    {"d_model", AttributeType::i64, nullptr, 1, kMaxSize, nullptr, "width D"},
     {"kind", AttributeType::str, "mean", 0, 0, "mean", "how tokens are pooled"},
 };
 constexpr SlotSpec kSlots[] = {

@@ -65,6 +65,11 @@ Status check_range(const Schema& schema, const AttributeSpec& spec, const Attrib
                     std::get<std::string>(value), "', expected ", spec.choices);
     }
     if (spec.min < spec.max && !(number >= spec.min && number <= spec.max)) {
+        if (spec.type == AttributeType::i64) {
+            return fail(SEQMIX_ERR_ATTRIBUTE_RANGE, schema.type, ": attribute '", spec.name,
+                        "' is ", std::get<int64_t>(value), ", expected ",
+                        static_cast<int64_t>(spec.min), " to ", static_cast<int64_t>(spec.max));
+        }
         return fail(SEQMIX_ERR_ATTRIBUTE_RANGE, schema.type, ": attribute '", spec.name, "' is ",
                     number, ", expected ", spec.min, " to ", spec.max);
     }

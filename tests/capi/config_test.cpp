@@ -266,6 +266,10 @@ TEST_F(ConfigTest, ValueOutOfRangeMissingOrInconsistent) {
 }
 
 TEST_F(ConfigTest, HugeSizesAreRefused) {
+    EXPECT_STATUS(SEQMIX_OK, try_plan("norm", Config().set("d_model", 1 << 24)));
+    EXPECT_ERROR(SEQMIX_ERR_ATTRIBUTE_RANGE,
+                 try_plan("norm", Config().set("d_model", (1 << 24) + 1)),
+                 StrEq("norm: attribute 'd_model' is 16777217, expected 1 to 16777216"));
     for (const int64_t size : {INT64_MAX, INT64_MAX / 2, int64_t{1} << 40}) {
         const seqmix_status status =
             try_plan("mamba", Config().set("d_model", size).set("d_state", size));

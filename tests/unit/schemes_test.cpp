@@ -10,6 +10,7 @@
 #include "../support/shared_data.h"
 #include "base/nlohmann.h"
 #include "checkpoint_files.h"
+#include "contract/schema.h"
 #include "models/formats/checkpoint.h"
 #include "models/schemes/stack_spec.h"
 
@@ -537,12 +538,12 @@ TEST(Schemes, LayersMustAgree) {
 }
 
 TEST(Schemes, SizesHaveLimits) {
-    const int64_t huge = (int64_t{1} << 31) + 1;
+    const int64_t huge = seqmix::kMaxSize + 1;
     // No bytes: an empty axis beside a huge one.
     Tensors tensors = with(mamba(), {"backbone.embeddings.weight", {huge, 0}});
     Json config = transformers_config();
     config.erase("vocab_size");
-    expect_refused(plan(tensors, config), SEQMIX_ERR_LIMIT, "vocab_size 2147483649");
+    expect_refused(plan(tensors, config), SEQMIX_ERR_LIMIT, "vocab_size 16777217");
     for (const char* key : {"hidden_size", "vocab_size", "state_size", "conv_kernel"}) {
         config = transformers_config();
         config[key] = huge;

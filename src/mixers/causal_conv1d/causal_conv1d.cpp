@@ -10,7 +10,7 @@ namespace {
 enum : int32_t { kX = 0, kWeightSlot = 1, kBias = 2, kY = 3, kState = 4 };
 
 constexpr AttributeSpec kAttributes[] = {
-    {"d_model", AttributeType::i64, nullptr, 1, 1 << 24, nullptr, "channels D"},
+    {"d_model", AttributeType::i64, nullptr, 1, kMaxSize, nullptr, "channels D"},
     {"width", AttributeType::i64, "4", 1, 4096, nullptr, "taps K"},
     {"silu", AttributeType::boolean, "true", 0, 0, nullptr, "apply SiLU to the sum"},
     {"reverse", AttributeType::boolean, "false", 0, 0, nullptr, "read the tokens last to first"},

@@ -35,11 +35,11 @@ enum : int32_t {
 enum : size_t { kWindow = 0, kScan = 1 };  // order of the state tensors
 
 constexpr AttributeSpec kAttributes[] = {
-    {"d_model", AttributeType::i64, nullptr, 1, 1 << 24, nullptr, "width D of input and output"},
-    {"d_inner", AttributeType::i64, "0", 0, 1 << 24, nullptr, "inner width E; 0 = 2 d_model"},
+    {"d_model", AttributeType::i64, nullptr, 1, kMaxSize, nullptr, "width D of input and output"},
+    {"d_inner", AttributeType::i64, "0", 0, kMaxSize, nullptr, "inner width E; 0 = 2 d_model"},
     {"d_state", AttributeType::i64, "16", 1, 65536, nullptr, "states N of a channel"},
     {"d_conv", AttributeType::i64, "4", 1, 4096, nullptr, "taps K of the convolution"},
-    {"dt_rank", AttributeType::i64, "0", 0, 1 << 24, nullptr,
+    {"dt_rank", AttributeType::i64, "0", 0, kMaxSize, nullptr,
      "rank of the step's projection; 0 = ceil(d_model / 16)"},
     {"bias", AttributeType::boolean, "false", 0, 0, nullptr, "in_proj and out_proj have a bias"},
     {"conv_bias", AttributeType::boolean, "true", 0, 0, nullptr, "the convolution has a bias"},

@@ -22,9 +22,9 @@ enum : int32_t {
 enum : int32_t { kConstant = 0, kPerToken = 1, kGrouped = 2 };  // alternatives of B and C
 
 constexpr AttributeSpec kAttributes[] = {
-    {"d_inner", AttributeType::i64, nullptr, 1, 1 << 24, nullptr, "channels D"},
+    {"d_inner", AttributeType::i64, nullptr, 1, kMaxSize, nullptr, "channels D"},
     {"d_state", AttributeType::i64, "16", 1, 65536, nullptr, "states N of a channel"},
-    {"groups", AttributeType::i64, "1", 1, 1 << 24, nullptr,
+    {"groups", AttributeType::i64, "1", 1, kMaxSize, nullptr,
      "groups G of B and C; channel d uses group d / (D/G)"},
     {"delta_softplus", AttributeType::boolean, "true", 0, 0, nullptr,
      "apply softplus to delta + delta_bias (identity above 20)"},

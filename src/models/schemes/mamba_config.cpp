@@ -4,6 +4,7 @@
 #include <cmath>
 #include <string_view>
 
+#include "contract/schema.h"
 #include "models/schemes/stack_spec.h"
 
 namespace seqmix {
@@ -52,10 +53,10 @@ Status get_inner(const Json& object, const MambaConfig& config, std::optional<Co
         return {};
     }
     const double inner = *expand * static_cast<double>(config.d_model->value);
-    if (!(inner >= 1 && inner <= static_cast<double>(kMaxModelSize))) {
+    if (!(inner >= 1 && inner <= static_cast<double>(kMaxSize))) {
         return fail(SEQMIX_ERR_BAD_FORMAT, kSource, ": 'expand' is ", *expand, " and '",
                     config.d_model->key, "' ", config.d_model->value,
-                    ", which gives no inner width from 1 to ", kMaxModelSize);
+                    ", which gives no inner width from 1 to ", kMaxSize);
     }
     out = ConfigSize{static_cast<int64_t>(inner), "expand"};
     return {};
@@ -65,7 +66,7 @@ Status get_inner(const Json& object, const MambaConfig& config, std::optional<Co
 Status get_rank(const Json& object, const char* key, MambaConfig& config) {
     const auto* text = find_as<std::string>(object, key);
     if (text == nullptr) {
-        return get_size(object, key, kMaxModelSize, config.dt_rank);
+        return get_size(object, key, kMaxSize, config.dt_rank);
     }
     if (*text != "auto") {
         return fail(SEQMIX_ERR_BAD_FORMAT, kSource, ": '", key,
@@ -88,7 +89,7 @@ Status get_object(const Json& object, const char* key, const Json** out) {
 
 Status get_vocab_multiple(const Json& config, MambaConfig& out) {
     std::optional<ConfigSize> multiple;
-    SEQMIX_TRY(get_size(config, "pad_vocab_size_multiple", kMaxModelSize, multiple));
+    SEQMIX_TRY(get_size(config, "pad_vocab_size_multiple", kMaxSize, multiple));
     if (multiple) {
         out.vocab_multiple = multiple->value;
     }
@@ -96,8 +97,8 @@ Status get_vocab_multiple(const Json& config, MambaConfig& out) {
 }
 
 Status read_mamba_ssm(const Json& config, MambaConfig& out) {
-    SEQMIX_TRY(get_size(config, "vocab_size", kMaxModelSize, out.vocab_size));
-    SEQMIX_TRY(get_size(config, "d_model", kMaxModelSize, out.d_model));
+    SEQMIX_TRY(get_size(config, "vocab_size", kMaxSize, out.vocab_size));
+    SEQMIX_TRY(get_size(config, "d_model", kMaxSize, out.d_model));
     SEQMIX_TRY(get_size(config, "n_layer", kMaxLayers, out.n_layer));
     SEQMIX_TRY(get_bool(config, kSource, "tie_embeddings", out.tied));
     SEQMIX_TRY(get_bool(config, kSource, "rms_norm", out.rms_norm));
@@ -108,8 +109,8 @@ Status read_mamba_ssm(const Json& config, MambaConfig& out) {
     if (ssm == nullptr) {
         return {};
     }
-    SEQMIX_TRY(get_size(*ssm, "d_state", kMaxModelSize, out.d_state));
-    SEQMIX_TRY(get_size(*ssm, "d_conv", kMaxModelSize, out.d_conv));
+    SEQMIX_TRY(get_size(*ssm, "d_state", kMaxSize, out.d_state));
+    SEQMIX_TRY(get_size(*ssm, "d_conv", kMaxSize, out.d_conv));
     SEQMIX_TRY(get_inner(*ssm, out, out.d_inner));
     SEQMIX_TRY(get_rank(*ssm, "dt_rank", out));
     SEQMIX_TRY(get_bool(*ssm, kSource, "bias", out.bias));
@@ -117,11 +118,11 @@ Status read_mamba_ssm(const Json& config, MambaConfig& out) {
 }
 
 Status read_transformers(const Json& config, MambaConfig& out) {
-    SEQMIX_TRY(get_size(config, "vocab_size", kMaxModelSize, out.vocab_size));
-    SEQMIX_TRY(get_size(config, "hidden_size", kMaxModelSize, out.d_model));
+    SEQMIX_TRY(get_size(config, "vocab_size", kMaxSize, out.vocab_size));
+    SEQMIX_TRY(get_size(config, "hidden_size", kMaxSize, out.d_model));
     SEQMIX_TRY(get_size(config, "num_hidden_layers", kMaxLayers, out.n_layer));
-    SEQMIX_TRY(get_size(config, "state_size", kMaxModelSize, out.d_state));
-    SEQMIX_TRY(get_size(config, "conv_kernel", kMaxModelSize, out.d_conv));
+    SEQMIX_TRY(get_size(config, "state_size", kMaxSize, out.d_state));
+    SEQMIX_TRY(get_size(config, "conv_kernel", kMaxSize, out.d_conv));
     SEQMIX_TRY(get_inner(config, out, out.d_inner));
     SEQMIX_TRY(get_rank(config, "time_step_rank", out));
     SEQMIX_TRY(get_bool(config, kSource, "use_bias", out.bias));

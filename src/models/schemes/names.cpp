@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "contract/schema.h"
+
 namespace seqmix {
 namespace {
 
@@ -217,7 +219,7 @@ void NameTable::solve() {
                         unknown = &term;
                         ++unknowns;
                     }
-                    rest -= term.factor * std::min(value, kMaxModelSize);
+                    rest -= term.factor * std::min(value, kMaxSize);
                 }
                 if (unknowns == 1 && rest > 0 && rest % unknown->factor == 0) {
                     sizes_[index(unknown->letter)] = rest / unknown->factor;
@@ -297,9 +299,9 @@ Status NameTable::verify() const {
                         expected.entry == nullptr ? " is missing" : " has another shape",
                         ", expected (", expected.shape, ")");
                 }
-                if (size(letter) > kMaxModelSize) {
+                if (size(letter) > kMaxSize) {
                     return fail(SEQMIX_ERR_LIMIT, scheme_, ": ", origin(letter),
-                                ", expected at most ", kMaxModelSize);
+                                ", expected at most ", kMaxSize);
                 }
             }
         }

@@ -23,7 +23,6 @@
 namespace seqmix {
 
 constexpr int64_t kMaxLayers = 10'000;
-constexpr int64_t kMaxModelSize = int64_t{1} << 31;  // of any one width
 
 struct WeightRef {
     std::string slot;              // of the child: "mixer.A_log"
