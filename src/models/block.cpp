@@ -22,7 +22,7 @@ constexpr AttributeSpec kAttributes[] = {
     {"norm_eps", AttributeType::f64, "1e-5", 0, 1, nullptr, "epsilon of the norm"},
     {"residual", AttributeType::boolean, "true", 0, 0, nullptr, "x is added to the mixer's output"},
     {"mixer", AttributeType::str, nullptr, 0, 0, nullptr,
-     "type of the mixer; its attributes follow as mixer.<name>"},
+     "type of the mixer; its attributes follow as mixer.<name>, d_model is the block's"},
 };
 constexpr SlotSpec kSlots[] = {
     {kX, "x", Role::input, false, kReal, "(B,T,D)", "input"},
@@ -73,6 +73,9 @@ Status describe_inner(const Attributes& given, BlockPlan& plan) {
                     "' that a block can hold");
     }
     Attributes inner, resolved;
+    if (find_attribute(*mixer->schema, "d_model") != nullptr) {
+        inner.set("d_model", plan.D);  // unless given
+    }
     for (const auto& [name, value] : given) {
         if (name.starts_with("mixer.")) {
             inner.set(name.substr(6), value);

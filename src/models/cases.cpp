@@ -149,11 +149,11 @@ const MixerCases block_cases = {
                .shapes = {{2, 7}, {2, 64}}},
               {.name = "bare",
                .attributes = R"({"d_model":16,"norm":"none","residual":false,"mixer":"mamba",)"
-                             R"("mixer.d_model":16,"mixer.d_state":8})",
+                             R"("mixer.d_state":8})",
                .shapes = {{2, 7}, {2, 64}}},
               {.name = "reverse",
-               .attributes = R"({"d_model":16,"mixer":"mamba","mixer.d_model":16,)"
-                             R"("mixer.d_state":8,"mixer.reverse":true})",
+               .attributes =
+                   R"({"d_model":16,"mixer":"mamba","mixer.d_state":8,"mixer.reverse":true})",
                .shapes = {{2, 7}, {1, 513}}}},
     .sweeps = {{.name = "widths",
                 .attributes = R"({"d_model":$,"norm":"rms","norm_eps":1e-5,"mixer":"mamba",)"

@@ -289,6 +289,17 @@ TEST_F(ConfigTest, DefaultsOfMamba) {
     EXPECT_EQ(a.at("inner_norm"), "none");
 }
 
+TEST_F(ConfigTest, AMixerHasTheWidthOfItsBlock) {
+    const auto block = [] { return Config().set("d_model", 8).set("mixer", "mamba"); };
+    EXPECT_EQ(attributes("block", block()).at("mixer.d_model"), 8);
+    EXPECT_EQ(attributes("block", block()), attributes("block", block().set("mixer.d_model", 8)));
+    EXPECT_ERROR(SEQMIX_ERR_ATTRIBUTE_RANGE, try_plan("block", block().set("mixer.d_model", 9)),
+                 StrEq("block: the mixer's width differs from d_model = 8"));
+    EXPECT_ERROR(SEQMIX_ERR_ATTRIBUTE_RANGE, try_plan("block", block().set("mixer.d_model", 0)),
+                 HasSubstr("'d_model' is 0"));
+    EXPECT_STATUS(SEQMIX_ERR_ATTRIBUTE_TYPE, try_plan("block", block().set("mixer.d_model", "8")));
+}
+
 TEST_F(ConfigTest, NoConfigIsAllDefaults) {
     Layer layer;
     EXPECT_ERROR(SEQMIX_ERR_ATTRIBUTE_RANGE,
