@@ -30,6 +30,7 @@ install(FILES
     ${PROJECT_SOURCE_DIR}/include/seqmix/seqmix.h
     ${PROJECT_SOURCE_DIR}/include/seqmix/seqmix.hpp
     ${PROJECT_SOURCE_DIR}/include/seqmix/seqmix.api.json
+    ${PROJECT_SOURCE_DIR}/include/seqmix/seqmix-schema.json
     DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/seqmix COMPONENT Development)
 
 # What a program must add when it links libseqmix.a with a C compiler.

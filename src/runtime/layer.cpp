@@ -105,7 +105,7 @@ size_t edits(std::string_view a, std::string_view b) {
 
 Status unknown_attribute(const Schema& schema, std::string_view name) {
     const char* closest = nullptr;
-    // Of three letters one may be wrong, of more two.
+    // One letter in three may be wrong, and two at most.
     size_t least = std::min<size_t>(name.size() / 3, 2) + 1;
     for (const AttributeSpec& spec : schema.attributes) {
         // A key may be of any length; a far longer one is no slip, and not worth a comparison.

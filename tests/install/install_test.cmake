@@ -127,6 +127,7 @@ if(CONFIG)
 endif()
 run("install" COMMAND ${CMAKE_COMMAND} --install ${BUILD_DIR} --prefix ${WORK_DIR}/first ${config})
 foreach(file include/seqmix/seqmix.h include/seqmix/seqmix.hpp include/seqmix/seqmix.api.json
+        include/seqmix/seqmix-schema.json
         ${LIBDIR}/libseqmix.so ${LIBDIR}/libseqmix.so.0 ${LIBDIR}/pkgconfig/seqmix.pc
         ${LIBDIR}/cmake/seqmix/seqmixConfig.cmake ${LIBDIR}/cmake/seqmix/seqmixConfigVersion.cmake)
     if(NOT EXISTS ${WORK_DIR}/first/${file})
