@@ -165,8 +165,9 @@ typedef struct seqmix_arg {
 } seqmix_arg;
 
 /* Slots with one number in every type. All optional.
- *  cu_seqlens (R+1) i64: x is (1,total,...) and row r is tokens [cu[r], cu[r+1]). States and every
- *                        per-row tensor then have R rows.
+ *  cu_seqlens (R+1) i64: x is (1,T,...) and row r is tokens [cu[r], cu[r+1]). States and every
+ *                        per-row tensor then have R rows. The last may end before T: outputs are 0
+ *                        behind it.
  *  lengths (B) i64:      right padding: outputs are 0 there, the state is the one at the last true
  *                        token, and neither convolution windows nor dt see the padding.
  *  rows (R) i64:         the state row that each row of the call continues (distinct).
@@ -251,9 +252,10 @@ SEQMIX_API seqmix_status seqmix_type_slot(const char *type, const char *name,
 
 typedef struct seqmix_context_options {
     uint32_t struct_size;
-    uint32_t version;     /* SEQMIX_VERSION of the header compiled against; 0 skips the check */
+    uint32_t version;     /* SEQMIX_VERSION of the header compiled against; before 1.0 its major and
+                             minor must be the library's; 0 skips the check */
     int32_t threads;      /* including the caller; 0 = number of CPUs; 1 = never start a thread */
-    uint32_t allow_env;   /* non-zero: SEQMIX_ISA, SEQMIX_THREADS, SEQMIX_LOG may override */
+    uint32_t allow_env;   /* non-zero: SEQMIX_ISA and SEQMIX_THREADS may override */
     const char *isa;      /* NULL = best; "reference", "generic", "avx2", "avx512" */
     seqmix_alloc_fn alloc; /* both or neither */
     seqmix_free_fn free;
@@ -268,7 +270,9 @@ typedef struct seqmix_context_options {
 /* Creates a context. options may be NULL (best instruction set, one thread per CPU, malloc, silent).
  * A level that the CPU or the build lacks is an error, never a silent fallback.
  * Ownership: the caller releases it. Threads: any.
- * Errors: NULL_ARGUMENT, INVALID_ARGUMENT, UNSUPPORTED_CPU, VERSION, NO_MEMORY. Since 0.1. */
+ * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (an isa that is no level's name, threads or callbacks that
+ * make no sense), UNSUPPORTED_CPU (a level that the CPU or the build lacks), VERSION, NO_MEMORY.
+ * Since 0.1. */
 SEQMIX_API seqmix_status seqmix_context_create(const seqmix_context_options *options,
                                                seqmix_context **context) SEQMIX_NOEXCEPT;
 
@@ -279,7 +283,8 @@ SEQMIX_API seqmix_context *seqmix_context_retain(seqmix_context *context) SEQMIX
  * Threads: any. Errors: none. Since 0.1. */
 SEQMIX_API void seqmix_context_release(seqmix_context *context) SEQMIX_NOEXCEPT;
 
-/* What the context resolved to, as JSON: {"isa","isa_available":[...],"threads","executor"}.
+/* What the context resolved to, as JSON: {"isa","isa_available":[...],"threads","executor"}; *needed
+ * counts the terminating zero.
  * Ownership: the caller's buffer. Threads: any. Errors: NULL_ARGUMENT, BUFFER_TOO_SMALL. Since 0.1. */
 SEQMIX_API seqmix_status seqmix_context_info(const seqmix_context *context, char *buf, size_t cap,
                                              size_t *needed) SEQMIX_NOEXCEPT;
@@ -376,8 +381,9 @@ SEQMIX_API seqmix_status seqmix_layer_bind(const seqmix_layer *layer, const seqm
  *   scheme   str, "auto": the naming scheme, where it cannot be told from the tensors;
  *   weights  str, "mapped": the only way yet.
  * Ownership: the caller releases it. Threads: any.
- * Errors: NULL_ARGUMENT, UNKNOWN_ATTRIBUTE, ATTRIBUTE_TYPE, IO, BAD_FORMAT, UNSUPPORTED,
- * MISSING_TENSOR, UNKNOWN_SLOT (unexpected tensors), SHAPE, DTYPE, NO_MEMORY. Since 0.1. */
+ * Errors: NULL_ARGUMENT, UNKNOWN_ATTRIBUTE, ATTRIBUTE_TYPE, ATTRIBUTE_RANGE, IO, BAD_FORMAT,
+ * UNSUPPORTED, MISSING_TENSOR, UNKNOWN_SLOT (unexpected tensors), SHAPE, DTYPE, LIMIT, NO_MEMORY.
+ * Since 0.1. */
 SEQMIX_API seqmix_status seqmix_layer_open(seqmix_context *context, const char *path,
                                            const seqmix_config *options,
                                            seqmix_layer **layer) SEQMIX_NOEXCEPT;
@@ -391,8 +397,15 @@ SEQMIX_API void seqmix_layer_release(seqmix_layer *layer) SEQMIX_NOEXCEPT;
 /* The layer's type name; NULL for NULL. Ownership: static. Threads: any. Errors: none. Since 0.1. */
 SEQMIX_API const char *seqmix_layer_type(const seqmix_layer *layer) SEQMIX_NOEXCEPT;
 
-/* What the layer is, as JSON: type, role, attributes, kernel, chunk, parameters, bytes, children,
- * and for an opened checkpoint format, scheme, missing and unexpected tensors.
+/* What the layer is, as JSON:
+ *   type, attributes {...}, bound, kernel (when bound), chunk (tokens, or "whole"), parameters,
+ *   bytes {weights, state (of one row)}, isa;
+ *   children [...] of a stack: the same of each, without isa and with its role: "embedding",
+ *   "encoder", "block", "norm", "pool" or "head";
+ *   of an opened checkpoint also format, scheme, vocab_size, d_model, d_input, n_classes (0 where the
+ *   model has none), tied (the head's weight is the embedding's), file_bytes, and the names of
+ *   missing [...], unexpected [...] and ignored [...] tensors.
+ * Keys may be added.
  * Ownership: the layer's, valid until its release. Threads: any.
  * Errors: NULL_ARGUMENT, NO_MEMORY. Since 0.1. */
 SEQMIX_API seqmix_status seqmix_layer_info(const seqmix_layer *layer,
@@ -432,7 +445,8 @@ typedef struct seqmix_slot_info {
  * Threads: any. Errors: none. Since 0.1. */
 SEQMIX_API size_t seqmix_layer_slot_count(const seqmix_layer *layer) SEQMIX_NOEXCEPT;
 
-/* Fills *info (struct_size set by the caller) for slot i in [0, slot_count).
+/* Fills *info for slot i in [0, slot_count). struct_size is set by the caller, and what lies behind
+ * the fields that the library knows is zero, else VERSION.
  * Ownership: strings are static. Threads: any.
  * Errors: NULL_ARGUMENT, INVALID_ARGUMENT, VERSION. Since 0.1. */
 SEQMIX_API seqmix_status seqmix_layer_slot_info(const seqmix_layer *layer, size_t i,
@@ -471,8 +485,10 @@ SEQMIX_API seqmix_status seqmix_layer_prepare(const seqmix_layer *layer, int64_t
  * Threads: any. Errors: none. Since 0.1. */
 SEQMIX_API size_t seqmix_layer_child_count(const seqmix_layer *layer) SEQMIX_NOEXCEPT;
 
-/* Child i as a layer of its own. Ownership: the caller releases it; it keeps what it needs alive.
- * Threads: any. Errors: NULL_ARGUMENT, INVALID_ARGUMENT. Since 0.1. */
+/* Child i as a layer of its own. A stack's forward is its children's in turn, bit for bit (at level
+ * reference when what goes from child to child is f64).
+ * Ownership: the caller releases it; it keeps what it needs alive. Threads: any.
+ * Errors: NULL_ARGUMENT, INVALID_ARGUMENT, NO_MEMORY. Since 0.1. */
 SEQMIX_API seqmix_status seqmix_layer_child(const seqmix_layer *layer, size_t i,
                                             seqmix_layer **child) SEQMIX_NOEXCEPT;
 
@@ -552,7 +568,8 @@ SEQMIX_API void seqmix_state_destroy(seqmix_state *state) SEQMIX_NOEXCEPT;
  * Threads: one at a time per state. Errors: NULL_ARGUMENT, INVALID_ARGUMENT, BUSY. Since 0.1. */
 SEQMIX_API seqmix_status seqmix_state_reset(seqmix_state *state, int64_t row) SEQMIX_NOEXCEPT;
 
-/* The number of tokens that a row has consumed. Threads: one at a time per state.
+/* The number of tokens that a row has consumed: padding by seq_idx counts, padding by lengths and what
+ * is behind cu_seqlens does not. Threads: one at a time per state.
  * Errors: NULL_ARGUMENT, INVALID_ARGUMENT, STATE_MISMATCH (children driven apart). Since 0.1. */
 SEQMIX_API seqmix_status seqmix_state_position(const seqmix_state *state, int64_t row,
                                                int64_t *position) SEQMIX_NOEXCEPT;

@@ -320,6 +320,14 @@ TEST(Information, LayerInfo) {
     }
 }
 
+std::set<std::string> keys(const json& object) {
+    std::set<std::string> names;
+    for (const auto& [name, value] : object.items()) {
+        names.insert(name);
+    }
+    return names;
+}
+
 TEST(Information, LayerInfoOfAModel) {
     const Context context = make_context();
     const Layer model = open_model(context, source_dir() + "/models/shakespeare");
@@ -333,6 +341,18 @@ TEST(Information, LayerInfoOfAModel) {
     EXPECT_TRUE(info.at("unexpected").empty());
     EXPECT_FALSE(info.at("format").get<std::string>().empty());
     EXPECT_FALSE(info.at("scheme").get<std::string>().empty());
+    // The keys that the header lists, here and in a child.
+    EXPECT_EQ(keys(info), (std::set<std::string>{
+                              "type",       "attributes", "bound",   "kernel",     "chunk",
+                              "parameters", "bytes",      "isa",     "children",   "format",
+                              "scheme",     "vocab_size", "d_model", "d_input",    "n_classes",
+                              "tied",       "file_bytes", "missing", "unexpected", "ignored"}));
+    EXPECT_EQ(keys(info.at("children").at(1)),
+              (std::set<std::string>{"type", "role", "attributes", "bound", "kernel", "chunk",
+                                     "parameters", "bytes"}));
+    EXPECT_EQ(keys(info.at("bytes")), (std::set<std::string>{"weights", "state"}));
+    EXPECT_EQ(info.at("tied"), true);
+    EXPECT_EQ(info.at("n_classes"), 0);
 }
 
 TEST(Information, TheForcedKernelRuns) {
