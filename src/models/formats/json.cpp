@@ -1,7 +1,7 @@
 #include "models/formats/json.h"
 
+#include <charconv>
 #include <cmath>
-#include <cstdio>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -333,12 +333,9 @@ std::string describe(const Json& value) {
     double number = 0;
     if (const auto* real = value.get_if<double>(); real != nullptr) {
         char digits[32];
-        // The host may have set a locale with another decimal sign.
-        std::snprintf(digits, sizeof digits, "%.9g", *real);
-        for (char& c : digits) {
-            c = c == ',' ? '.' : c;
-        }
-        return digits;
+        const auto end =
+            std::to_chars(digits, digits + sizeof digits, *real, std::chars_format::general, 9);
+        return {digits, end.ptr};
     }
     if (!spelt_float(value, &number)) {
         return "an object";
