@@ -51,6 +51,35 @@ constexpr struct {
     {SEQMIX_ERR_STATE_POISONED, "SEQMIX_ERR_STATE_POISONED"},
 };
 
+// The UTF-8 character at `bytes`; size 0: there is none.
+struct Character {
+    uint32_t code = 0;
+    size_t size = 0;
+};
+
+Character character(const unsigned char* bytes, size_t left) noexcept {
+    const unsigned char lead = bytes[0];
+    if (lead < 0x80) {
+        return {lead, 1};
+    }
+    const size_t size = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+    if (lead < 0xc2 || lead > 0xf4 || size > left) {
+        return {};
+    }
+    uint32_t code = lead & (0x7fu >> size);
+    for (size_t i = 1; i < size; ++i) {
+        if ((bytes[i] & 0xC0) != 0x80) {
+            return {};
+        }
+        code = code << 6 | (bytes[i] & 0x3fu);
+    }
+    const uint32_t least = size == 4 ? 0x10000 : size == 3 ? 0x800 : 0x80;
+    if (code < least || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) {
+        return {};
+    }
+    return {code, size};
+}
+
 }  // namespace
 
 namespace error_text {
@@ -60,6 +89,23 @@ const char* get() noexcept { return text.bytes; }
 void clear() noexcept {
     text.size = 0;
     text.bytes[0] = '\0';
+}
+
+void finish() noexcept {
+    auto* bytes = reinterpret_cast<unsigned char*>(text.bytes);
+    for (size_t i = 0; i < text.size;) {
+        const Character c = character(bytes + i, text.size - i);
+        if (c.size == 0) {
+            bytes[i++] = '?';
+            continue;
+        }
+        // C1 controls, line and paragraph separators, and what reverses the direction of writing.
+        if ((c.code >= 0x80 && c.code < 0xa0) || (c.code >= 0x2028 && c.code <= 0x202e) ||
+            (c.code >= 0x2066 && c.code <= 0x2069)) {
+            std::memset(bytes + i, ' ', c.size);
+        }
+        i += c.size;
+    }
 }
 
 void append(std::string_view part) noexcept {
@@ -108,22 +154,22 @@ void append(double value) noexcept {
     if (std::isinf(value)) {
         return append("inf");
     }
-    // Six significant digits are enough for a message.
+    // Six decimals are enough for a message; beyond this range they follow one leading digit.
     int exponent = 0;
-    if (value != 0) {
-        while (value >= 1e6) {
+    if (value >= 1e6 || (value != 0 && value < 1e-4)) {
+        while (value >= 10) {
             value /= 10;
             ++exponent;
         }
-        while (value < 1e-4) {
+        while (value < 1) {
             value *= 10;
             --exponent;
         }
     }
-    const int64_t whole = static_cast<int64_t>(value);
-    append(whole);
-    int64_t fraction = static_cast<int64_t>((value - static_cast<double>(whole)) * 1e6 + 0.5);
-    if (fraction > 0 && fraction < 1000000) {
+    const int64_t scaled = static_cast<int64_t>(value * 1e6 + 0.5);
+    append(scaled / 1000000);
+    int64_t fraction = scaled % 1000000;
+    if (fraction > 0) {
         char digits[8] = ".000000";
         for (int i = 6; i >= 1; --i) {
             digits[i] = static_cast<char>('0' + fraction % 10);
