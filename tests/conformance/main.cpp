@@ -12,7 +12,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <iostream>
+#include <nlohmann/json.hpp>
 
 #include "checks.h"
 
@@ -92,7 +94,11 @@ class MixerTest : public testing::Test {
             case Each::shape:
             case Each::setup: run_all(mixer_.cases, facts); break;
         }
-        EXPECT_GT(runs_, 0) << "cases.cpp has nothing for this check";
+        const char* field = check_.each == Each::sweep      ? "sweeps"
+                            : check_.each == Each::long_run ? "long_runs"
+                                                            : "cases with shapes";
+        EXPECT_GT(runs_, 0) << mixer_.type << ": cases.cpp has no " << field
+                            << ", which this needs";
     }
 
   private:
@@ -179,12 +185,31 @@ TEST(registry, every_type_has_cases) {
             continue;
         }
         EXPECT_FALSE(mixer->cases.empty()) << type;
-        EXPECT_TRUE(mixer->from_checkpoint || !mixer->sweeps.empty()) << type << " has no sweeps";
+        EXPECT_TRUE(mixer->from_checkpoint || !mixer->sweeps.empty())
+            << type << ": cases.cpp has no sweeps";
     }
     for (const MixerCases* mixer : all_cases()) {
         EXPECT_NE(std::find(types.begin(), types.end(), mixer->type), types.end())
             << mixer->type << " has cases and is not registered";
     }
+}
+
+// The schema that is in the repository, for readers and diffs, is the one that the tables give.
+TEST(registry, schemas_are_current) {
+    const auto check_file = [](const std::string& type, const std::string& folder) {
+        const std::string file = "src/mixers/" + folder + "/schema.json";
+        const char* text = nullptr;
+        ASSERT_EQ(seqmix_type_schema(type.c_str(), &text), SEQMIX_OK)
+            << type << " is in mixers.inc; the schema's name must be the same";
+        std::ifstream stream(SEQMIX_SOURCE_DIR "/" + file);
+        const auto stored = nlohmann::ordered_json::parse(stream, nullptr, false);
+        EXPECT_TRUE(stored == nlohmann::ordered_json::parse(text))
+            << file << " is not the schema of " << type << "; write it with: seqmix types " << type
+            << " > " << file;
+    };
+#define SEQMIX_MIXER(type, folder) check_file(#type, #folder);
+#include "mixers/mixers.inc"
+#undef SEQMIX_MIXER
 }
 
 TEST(registry, tolerances_have_reasons) {
