@@ -324,6 +324,12 @@ class Shape(TreeCase):
     def test_schema_is_json(self):
         self.expect(check.rule_mixer_folder, {"src/mixers/leaky/schema.json": "{"}, "not JSON")
 
+    def test_template_comments(self):
+        self.expect(check.rule_template_comments, {"src/mixers/leaky/leaky.h": "//\n// CHANGE: all\n"},
+                    "src/mixers/leaky/leaky.h:2: template-comments")
+        self.expect_none(check.rule_template_comments,
+                         {"src/mixers/_template/template.h": "// CHANGE: all\n"})
+
     def test_scripts(self):
         self.expect(check.rule_scripts, {"tools/run": "#!/usr/bin/env bash\nif true; then\n"},
                     "tools/run: scripts")
