@@ -166,11 +166,17 @@ class MixerBench {
         check(seqmix_config_set_json(config.get(),
                                      settings_json(options.settings, schema_).dump().c_str()),
               kUsage);
-        plan_ = make<Layer>(
-            [&](auto** l) {
-                return seqmix_layer_plan(context_.get(), options.mixer.c_str(), config.get(), l);
-            },
-            kUsage);
+        try {
+            plan_ = make<Layer>(
+                [&](auto** l) {
+                    return seqmix_layer_plan(context_.get(), options.mixer.c_str(), config.get(),
+                                             l);
+                },
+                kUsage);
+        } catch (const Failure& failure) {
+            throw Failure(failure.code,
+                          std::string(failure.what()) + " (attributes: --set NAME=VALUE)");
+        }
         bind();
     }
 

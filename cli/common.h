@@ -14,6 +14,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace seqmix_cli {
@@ -145,6 +146,9 @@ double median(std::vector<double> values);
 void print_json(const Json& object);
 // Throws unless everything written to stdout has arrived.
 void flush_stdout();
+// A name out of a file, safe to print: control characters, what breaks or reverses a line, and bytes
+// that are not UTF-8 as \x0a, \x1b, \u202e.
+std::string printable(std::string_view text);
 std::string human_bytes(uint64_t bytes);
 std::string human_count(uint64_t count);  // 732544 -> "732,544"
 

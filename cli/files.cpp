@@ -36,10 +36,17 @@ std::string read_file(const std::string& path) {
         }
     }
     std::FILE* file = from_stdin ? stdin : opened.get();
+    // A device may never end (/dev/zero).
+    constexpr size_t kMostOfDevice = size_t{64} << 20;
+    struct stat info {};
+    const bool device = fstat(fileno(file), &info) == 0 && S_ISCHR(info.st_mode);
     std::string content;
     char block[65536];
     while (const size_t got = std::fread(block, 1, sizeof block, file)) {
         content.append(block, got);
+        if (device && content.size() > kMostOfDevice) {
+            throw Failure(kCannotRead, path + ": a device that gives more than 64 MiB");
+        }
     }
     if (std::ferror(file) != 0) {
         cannot("read", from_stdin ? "stdin" : path, errno);

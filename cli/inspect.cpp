@@ -84,8 +84,8 @@ void print_names(const char* title, const Json& names) {
     }
     std::printf("%-12s%zu\n", title, names.size());
     for (const Json& name : names) {
-        std::printf("    %s\n", name.is_string() ? name.get_ref<const std::string&>().c_str()
-                                                 : name.dump().c_str());
+        std::printf("    %s\n",
+                    printable(name.is_string() ? name.get<std::string>() : name.dump()).c_str());
     }
 }
 
@@ -94,7 +94,7 @@ std::string text_of(const Json& object, const char* key) {
     if (found == object.end() || found->is_null()) {
         return "-";
     }
-    return found->is_string() ? found->get<std::string>() : found->dump();
+    return printable(found->is_string() ? found->get<std::string>() : found->dump());
 }
 
 void print_info(const Json& info) {

@@ -431,7 +431,7 @@ void print_error(std::string message) {
             c = ' ';
         }
     }
-    std::fprintf(stderr, "seqmix: %s\n", message.c_str());
+    std::fprintf(stderr, "seqmix: %s\n", printable(message).c_str());
 }
 
 int run(int argc, char** argv) {

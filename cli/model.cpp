@@ -208,9 +208,13 @@ std::vector<StateTensor> state_tensors(const Child& child, const seqmix_state* v
 std::vector<int64_t> state_positions(const seqmix_state* state) {
     std::vector<int64_t> positions;
     int64_t position = 0;
-    while (seqmix_state_position(state, static_cast<int64_t>(positions.size()), &position) ==
-           SEQMIX_OK) {
+    seqmix_status status = SEQMIX_OK;
+    while ((status = seqmix_state_position(state, static_cast<int64_t>(positions.size()),
+                                           &position)) == SEQMIX_OK) {
         positions.push_back(position);
+    }
+    if (status != SEQMIX_ERR_INVALID_ARGUMENT) {  // which says that there are no more rows
+        check(status, kCannotRead);
     }
     return positions;
 }

@@ -54,9 +54,8 @@ double largest_difference(const std::vector<double>& a, const std::vector<double
 }
 
 void print_value(const std::string& name, const Json& value) {
-    std::printf(
-        "%-20s %s\n", name.c_str(),
-        value.is_string() ? value.get_ref<const std::string&>().c_str() : value.dump().c_str());
+    const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+    std::printf("%-20s %s\n", name.c_str(), printable(text).c_str());
 }
 
 // What a blob says of itself: layers with a state, without their place in the model.
@@ -65,7 +64,7 @@ void print_leaves(const Json& leaves) {
         std::printf("state %3zu  positions %s", i,
                     list_text(leaves[i]["positions"].get<std::vector<int64_t>>()).c_str());
         for (const Json& tensor : leaves[i]["tensors"]) {
-            std::printf("  %s (%s)", tensor["name"].get_ref<const std::string&>().c_str(),
+            std::printf("  %s (%s)", printable(tensor["name"].get<std::string>()).c_str(),
                         list_text(tensor["shape"].get<std::vector<int64_t>>()).c_str());
         }
         std::printf("\n");

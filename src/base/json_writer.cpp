@@ -3,40 +3,12 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/utf8.h"
+
 namespace seqmix {
 namespace {
 
-// The character at text[*i], which moves behind it; U+FFFD for bytes that are no UTF-8, each time up
-// to the first byte that cannot go on (Unicode 15, 3.9, table 3-7).
-char32_t next_character(std::string_view text, size_t* i) {
-    const auto byte = [&](size_t at) { return static_cast<unsigned char>(text[at]); };
-    const unsigned char first = byte((*i)++);
-    if (first < 0x80) {
-        return first;
-    }
-    const int more = first >= 0xC2 && first < 0xE0   ? 1
-                     : first >= 0xE0 && first < 0xF0 ? 2
-                     : first >= 0xF0 && first < 0xF5 ? 3
-                                                     : 0;
-    if (more == 0) {
-        return 0xFFFD;
-    }
-    // Overlong forms, surrogates and what is beyond U+10FFFF show in the second byte.
-    unsigned char low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
-    unsigned char high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
-    char32_t character = first & (0x3F >> more);
-    for (int n = 0; n < more; ++n) {
-        if (*i >= text.size() || byte(*i) < low || byte(*i) > high) {
-            return 0xFFFD;
-        }
-        character = (character << 6) | (byte((*i)++) & 0x3F);
-        low = 0x80;
-        high = 0xBF;
-    }
-    return character;
-}
-
-void append_unit(std::string& out, char32_t unit) {
+void append_unit(std::string& out, uint32_t unit) {
     constexpr char kDigits[] = "0123456789abcdef";
     out += "\\u";
     for (int shift = 12; shift >= 0; shift -= 4) {
@@ -44,7 +16,7 @@ void append_unit(std::string& out, char32_t unit) {
     }
 }
 
-void append_escaped(std::string& out, char32_t character) {
+void append_escaped(std::string& out, uint32_t character) {
     switch (character) {
         case '"': out += "\\\""; return;
         case '\\': out += "\\\\"; return;
@@ -69,8 +41,10 @@ void append_escaped(std::string& out, char32_t character) {
 
 JsonWriter& JsonWriter::value(std::string_view value) {
     std::string quoted = "\"";
-    for (size_t i = 0; i < value.size();) {
-        append_escaped(quoted, next_character(value, &i));
+    while (!value.empty()) {
+        const Utf8Character c = first_character(value);
+        append_escaped(quoted, c.size > 0 ? c.code : 0xFFFD);
+        value.remove_prefix(c.size > 0 ? c.size : 1);
     }
     quoted += '"';
     return raw(quoted);

@@ -32,7 +32,11 @@ class Descriptor {
 };
 
 Status io_failure(const char* action, const std::string& path, int code) {
-    return fail(SEQMIX_ERR_IO, "cannot ", action, " '", path,
+    // The end of a path says more than its beginning, and the reason must not be cut off.
+    constexpr size_t kShown = 240;
+    const bool whole = path.size() <= kShown;
+    return fail(SEQMIX_ERR_IO, "cannot ", action, whole ? " '" : " '...",
+                std::string_view(path).substr(whole ? 0 : path.size() - kShown),
                 "': ", std::generic_category().message(code));
 }
 

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/utf8.h"
+
 namespace seqmix {
 namespace {
 
@@ -62,6 +64,22 @@ void clear() noexcept {
     text.bytes[0] = '\0';
 }
 
+void finish() noexcept {
+    for (size_t i = 0; i < text.size;) {
+        const Utf8Character c = first_character({text.bytes + i, text.size - i});
+        if (c.size == 0) {
+            text.bytes[i++] = '?';
+            continue;
+        }
+        // C1 controls, line and paragraph separators, and what reverses the direction of writing.
+        if ((c.code >= 0x80 && c.code < 0xa0) || (c.code >= 0x2028 && c.code <= 0x202e) ||
+            (c.code >= 0x2066 && c.code <= 0x2069)) {
+            std::memset(text.bytes + i, ' ', c.size);
+        }
+        i += c.size;
+    }
+}
+
 void append(std::string_view part) noexcept {
     for (const char c : part) {
         if (text.size + 1 >= kCapacity) {
@@ -108,22 +126,22 @@ void append(double value) noexcept {
     if (std::isinf(value)) {
         return append("inf");
     }
-    // Six significant digits are enough for a message.
+    // Six decimals are enough for a message; beyond this range they follow one leading digit.
     int exponent = 0;
-    if (value != 0) {
-        while (value >= 1e6) {
+    if (value >= 1e6 || (value != 0 && value < 1e-4)) {
+        while (value >= 10) {
             value /= 10;
             ++exponent;
         }
-        while (value < 1e-4) {
+        while (value < 1) {
             value *= 10;
             --exponent;
         }
     }
-    const int64_t whole = static_cast<int64_t>(value);
-    append(whole);
-    int64_t fraction = static_cast<int64_t>((value - static_cast<double>(whole)) * 1e6 + 0.5);
-    if (fraction > 0 && fraction < 1000000) {
+    const int64_t scaled = static_cast<int64_t>(value * 1e6 + 0.5);
+    append(scaled / 1000000);
+    int64_t fraction = scaled % 1000000;
+    if (fraction > 0) {
         char digits[8] = ".000000";
         for (int i = 6; i >= 1; --i) {
             digits[i] = static_cast<char>('0' + fraction % 10);

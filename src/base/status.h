@@ -43,6 +43,8 @@ struct Dims {
 namespace error_text {
 const char* get() noexcept;
 void clear() noexcept;
+// The last step of every message: what is no UTF-8, or would move a terminal's cursor or line, goes.
+void finish() noexcept;
 void append(std::string_view text) noexcept;
 void append(int64_t value) noexcept;
 void append(double value) noexcept;
@@ -60,6 +62,7 @@ template <class... Parts>
 Status fail(seqmix_status code, const Parts&... parts) noexcept {
     error_text::clear();
     (error_text::append(parts), ...);
+    error_text::finish();
     return Status(code);
 }
 

@@ -52,7 +52,7 @@ struct StateSpec {
     const char* doc;
 };
 
-// Facts about a type (house.md: capabilities are facts in the plan, not virtual functions).
+// Facts about a type: data in the plan, not virtual functions.
 struct Capabilities {
     bool stateful = false;       // has a recurrent state (positions at least)
     bool constant_state = true;  // the state's size does not depend on the tokens seen

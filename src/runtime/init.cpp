@@ -28,7 +28,7 @@ Status init_weights(const LayerCore& core, uint64_t seed, const seqmix_arg* args
     const Plan& plan = *core.plan;
     const char* type = core.type();
     if (core.mixer().init == nullptr) {
-        return fail(SEQMIX_ERR_UNSUPPORTED, type, ": the type has no weights to initialise");
+        return fail(SEQMIX_ERR_UNSUPPORTED, type, ": the type has no initialisation");
     }
     // Everything is checked before anything is written.
     for (int pass = 0; pass < 2; ++pass) {

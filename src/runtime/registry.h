@@ -11,7 +11,7 @@ namespace seqmix {
 
 std::span<const Mixer* const> registered_mixers();
 const Mixer* find_mixer(std::string_view type);  // null if unknown
-// The schema as JSON; see include/seqmix/seqmix-schema.json.
+// The schema as JSON; include/seqmix/seqmix-schema.json describes it.
 std::string schema_json(const Schema& schema);
 
 }  // namespace seqmix

@@ -84,14 +84,18 @@ View row_view(std::vector<float>& values, const StateTensor& plan) {
     return dense_view(values.data(), DType::f32, plan.shape.data(), plan.shape.size());
 }
 
+uint32_t leaves_with_state(const seqmix_state& state) {
+    uint32_t leaves = 0;
+    for (size_t i = 0; i < state.leaf_count; ++i) {
+        leaves += state.memory->leaves[state.first_leaf + i].positions != nullptr ? 1u : 0u;
+    }
+    return leaves;
+}
+
 // The blob without its checksum. `total` is the size of the finished blob.
 void write_blob(const seqmix_state& state, uint64_t total, uint64_t weights_id, Writer& out) {
     const StateMemory& memory = *state.memory;
     const std::string type = state.core->type();
-    uint32_t leaves = 0;
-    for (size_t i = 0; i < state.leaf_count; ++i) {
-        leaves += memory.leaves[state.first_leaf + i].positions != nullptr ? 1u : 0u;
-    }
     out.bytes(kBlobMagic, sizeof kBlobMagic);
     out.value(kBlobVersion);
     out.value(static_cast<uint32_t>(type.size()));
@@ -99,7 +103,7 @@ void write_blob(const seqmix_state& state, uint64_t total, uint64_t weights_id, 
     out.value(config_fingerprint(*state.core));
     out.value(weights_id);
     out.value(static_cast<uint64_t>(memory.rows));
-    out.value(leaves);
+    out.value(leaves_with_state(state));
     out.value(uint32_t{0});
     out.bytes(type.data(), type.size());
     std::vector<float> row_values;
@@ -138,6 +142,9 @@ void write_blob(const seqmix_state& state, uint64_t total, uint64_t weights_id, 
     }
 }
 
+// Far beyond any stream, and far enough from the end that going on cannot overflow.
+constexpr int64_t kMaxPosition = INT64_MAX / 2;
+
 Status damaged(const char* type, const char* what) {
     return fail(SEQMIX_ERR_BAD_FORMAT, type, ": state blob: ", what);
 }
@@ -154,7 +161,8 @@ Status read_leaves(Reader& in, const char* type, StateMemory& memory) {
             return damaged(type, "another number of tensors");
         }
         for (int64_t r = 0; r < memory.rows; ++r) {
-            if (!in.value(&leaf.positions[r]) || leaf.positions[r] < 0) {
+            if (!in.value(&leaf.positions[r]) || leaf.positions[r] < 0 ||
+                leaf.positions[r] > kMaxPosition) {
                 return damaged(type, "bad positions");
             }
         }
@@ -302,6 +310,9 @@ Status state_load(const seqmix_layer& layer, const void* buf, size_t n,
     SEQMIX_TRY(state_create(layer, static_cast<int64_t>(rows), known.snapshot_slots, &fresh));
     const auto destroy = [&](seqmix_state* state) { layer.context->allocator.destroy(state); };
     std::unique_ptr<seqmix_state, decltype(destroy)> guard(fresh, destroy);
+    if (leaves != leaves_with_state(*fresh)) {
+        return damaged(type, "another number of layers");
+    }
     SEQMIX_TRY(read_leaves(in, type, *fresh->memory));
     *out = guard.release();
     return Status();

@@ -14,6 +14,17 @@ namespace {
 using namespace seqmix_test;
 using testing::HasSubstr;
 
+uint32_t crc32(const std::string& bytes) {
+    uint32_t crc = 0xffffffffu;
+    for (const char byte : bytes) {
+        crc ^= static_cast<unsigned char>(byte);
+        for (int bit = 0; bit < 8; ++bit) {
+            crc = (crc & 1) != 0 ? 0xedb88320u ^ (crc >> 1) : crc >> 1;
+        }
+    }
+    return crc ^ 0xffffffffu;
+}
+
 class BlobTest : public testing::Test {
   protected:
     SmallMamba mamba_;
@@ -182,6 +193,37 @@ TEST_F(BlobTest, EveryFlippedBitIsRefused) {
         const seqmix_status status = try_load(mamba_.layer, damaged);
         ASSERT_TRUE(status == SEQMIX_ERR_BAD_FORMAT || status == SEQMIX_ERR_VERSION)
             << "bit " << bit << " of " << 8 * blob.size() << ": " << seqmix_status_name(status);
+    }
+}
+
+// Damage that whoever made it has summed up again.
+TEST_F(BlobTest, CountsAndPositionsAreChecked) {
+    const std::string blob = save(fed(1));
+    const auto changed = [&](size_t at, uint64_t value, size_t size) {
+        std::string bytes = blob;
+        const auto put = [&](size_t from, uint64_t number, size_t count) {
+            for (size_t i = 0; i < count; ++i) {
+                bytes[from + i] = static_cast<char>(number >> (8 * i) & 0xff);
+            }
+        };
+        put(at, value, size);
+        put(bytes.size() - 4, crc32(bytes.substr(0, bytes.size() - 4)), 4);
+        return bytes;
+    };
+    const size_t position = 56 + std::string("mamba").size() + 4;
+    ASSERT_EQ(blob[position], 5);
+    EXPECT_STATUS(SEQMIX_OK, try_load(mamba_.layer, changed(position, 6, 8)));
+    for (const uint64_t value : {uint64_t{INT64_MAX}, uint64_t{INT64_MAX} / 2 + 1, UINT64_MAX}) {
+        EXPECT_ERROR(SEQMIX_ERR_BAD_FORMAT, try_load(mamba_.layer, changed(position, value, 8)),
+                     HasSubstr("position"));
+    }
+    // The largest position that is taken can be gone on from.
+    const State far = load(mamba_.layer, changed(position, uint64_t{INT64_MAX} / 2, 8));
+    mamba_(far, mamba_.input(1, 3));
+    EXPECT_EQ(seqmix_test::position(far), INT64_MAX / 2 + 3);
+    for (const uint64_t layers : {uint64_t{0}, uint64_t{2}, UINT64_MAX}) {
+        EXPECT_ERROR(SEQMIX_ERR_BAD_FORMAT, try_load(mamba_.layer, changed(48, layers, 4)),
+                     HasSubstr("layers"));
     }
 }
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import unittest
+import zlib
 
 PROGRAM = os.environ.get("SEQMIX_BIN", "")
 MODEL = os.environ.get("SEQMIX_MODEL", "")
@@ -219,6 +220,20 @@ class Inspect(Case):
         self.assertIn("A_log", json.dumps(info["missing"]))
         self.assertEqual(info["unexpected"], ["stranger"])
         self.refused(CANNOT_READ, "run", "--model", self.path("incomplete"), "--prompt", "a")
+
+
+    def test_names_cannot_steer_the_terminal(self):
+        config, tensors = read_checkpoint(MODEL)
+        name = "a\nb\x1b[31mc\u202e\x85\0d"
+        tensors[name] = ("F32", [1], b"\0\0\0\0")
+        write_checkpoint(self.path("strange"), config, tensors)
+        text = self.ok("inspect", self.path("strange")).stdout.decode()
+        self.assertIn("    a\\x0ab\\x1b[31mc\\u202e\\u0085\\x00d\n", text)
+        self.assertEqual(self.json("inspect", self.path("strange"))["unexpected"], [name])
+        message = self.refused(CANNOT_READ, "run", "--model", self.path("strange"), "--prompt", "a")
+        self.assertTrue(message[:-1].isprintable(), message)
+        message = self.refused(CANNOT_READ, "inspect", os.fsdecode(b"no\x1b[31m\xffsuch"))
+        self.assertTrue(message[:-1].isprintable(), message)
 
 
 class Types(Case):
@@ -445,6 +460,26 @@ class States(Case):
                 with open(file, "rb") as kept:
                     self.assertEqual(kept.read(), torn)
 
+    def test_blobs_with_a_right_checksum(self):
+        state = self.save("s", "--prompt", PROMPT, "-n", 10)
+        with open(state, "rb") as file:
+            blob = bytearray(file.read()[48 + 8 + 8:])
+        first = 56 + struct.unpack_from("<I", blob, 12)[0] + 4  # the first layer's position
+        for name, at, kind, value in (("layers", 48, "<I", 2**32 - 1), ("apart", first, "<q", 1),
+                                      ("beyond", first, "<q", 2**63 - 1)):
+            with self.subTest(name):
+                changed = bytearray(blob)
+                struct.pack_into(kind, changed, at, value)
+                struct.pack_into("<I", changed, len(changed) - 4, zlib.crc32(changed[:-4]))
+                file = self.write(name, changed)
+                message = self.refused(CANNOT_READ, "run", "--model", MODEL, "--load-state", file,
+                                       "--prompt", "a")
+                self.assertNotIn("more than one row", message)
+
+    def test_endless_device(self):
+        if os.path.exists("/dev/zero"):
+            self.refused(CANNOT_READ, "state", "show", "/dev/zero", says="device")
+
     def test_failed_save_keeps_the_old_file(self):
         state = self.save("s", "--prompt", PROMPT, "-n", 10)
         with open(state, "rb") as file:
@@ -648,6 +683,7 @@ class Bench(Case):
         self.assertGreater(result["step_seconds"], 0)
         self.assertGreater(result["weight_bytes"], 0)
         self.ok("bench", "--mixer", "mamba", "--set", "d_model=64", "--tokens", 8, "--repeats", 1)
+        self.refused(USAGE, "bench", "--mixer", "mamba", says="--set")
 
     def test_every_type(self):
         """Every type but the stack runs by its schema alone, given its required attributes."""

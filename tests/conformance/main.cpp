@@ -92,7 +92,11 @@ class MixerTest : public testing::Test {
             case Each::shape:
             case Each::setup: run_all(mixer_.cases, facts); break;
         }
-        EXPECT_GT(runs_, 0) << "cases.cpp has nothing for this check";
+        const char* field = check_.each == Each::sweep      ? "sweeps"
+                            : check_.each == Each::long_run ? "long_runs"
+                                                            : "cases with shapes";
+        EXPECT_GT(runs_, 0) << mixer_.type << ": cases.cpp has no " << field
+                            << ", which this needs";
     }
 
   private:
@@ -179,7 +183,8 @@ TEST(registry, every_type_has_cases) {
             continue;
         }
         EXPECT_FALSE(mixer->cases.empty()) << type;
-        EXPECT_TRUE(mixer->from_checkpoint || !mixer->sweeps.empty()) << type << " has no sweeps";
+        EXPECT_TRUE(mixer->from_checkpoint || !mixer->sweeps.empty())
+            << type << ": cases.cpp has no sweeps";
     }
     for (const MixerCases* mixer : all_cases()) {
         EXPECT_NE(std::find(types.begin(), types.end(), mixer->type), types.end())

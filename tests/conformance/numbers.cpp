@@ -480,7 +480,8 @@ void run_kernel_name(const Env& env, BatchTime) {
         }
     }
     require(name.size() > want.size() + 1 && name.ends_with("/" + want),
-            "kernel '" + name + "' at level " + env.level + ", expected '.../" + want + "'");
+            "kernel '" + name + "' at level " + env.level + ", expected '.../" + want +
+                "' (Bound::kernel_name, set in bind)");
     require(seqmix_layer_type(model.layer()) == std::string(env.mixer.type), "wrong type name");
 }
 

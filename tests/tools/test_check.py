@@ -49,7 +49,6 @@ for mixer in ("mamba", "leaky"):
         f"src/mixers/{mixer}/reference.cpp":
             f'#include "mixers/{mixer}/{mixer}.h"\n\n#include <cmath>\n',
         f"src/mixers/{mixer}/cases.cpp": '#include "contract/mixer.h"\n',
-        f"src/mixers/{mixer}/schema.json": "{}\n",
     })
 
 
@@ -302,7 +301,7 @@ class Sizes(TreeCase):
 
 class Shape(TreeCase):
     def test_missing_file(self):
-        for name in ("leaky.h", "reference.cpp", "cases.cpp", "schema.json"):
+        for name in ("leaky.h", "reference.cpp", "cases.cpp"):
             with self.subTest(name):
                 self.expect(check.rule_mixer_folder, {f"src/mixers/leaky/{name}": None},
                             f"src/mixers/leaky/{name}: mixer-folder: missing")
@@ -322,7 +321,12 @@ class Shape(TreeCase):
                     "no line names leaky")
 
     def test_schema_is_json(self):
-        self.expect(check.rule_mixer_folder, {"src/mixers/leaky/schema.json": "{"}, "not JSON")
+
+    def test_template_comments(self):
+        self.expect(check.rule_template_comments, {"src/mixers/leaky/leaky.h": "//\n// CHANGE: all\n"},
+                    "src/mixers/leaky/leaky.h:2: template-comments")
+        self.expect_none(check.rule_template_comments,
+                         {"src/mixers/_template/template.h": "// CHANGE: all\n"})
 
     def test_scripts(self):
         self.expect(check.rule_scripts, {"tools/run": "#!/usr/bin/env bash\nif true; then\n"},

@@ -48,12 +48,38 @@ TEST(JsonWriter, WritesTexts) {
     }
     EXPECT_EQ(written(all), dumped(all));
     for (const char* text :
-         {"", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xf4\x8f\xbf\xbf", "\xef\xbf\xbf",
-          // No UTF-8: alone, cut short, overlong, surrogates, beyond the last character.
-          "\x80", "\xff", "a\xc3", "a\xc3z", "\xe2\x82", "\xe2\x82z", "\xf0\x9f\x98", "\xc0\xaf",
-          "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80",
-          "\xf0\x9f\x98\xc3\xa9"}) {
+         {"", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xf4\x8f\xbf\xbf", "\xef\xbf\xbf"}) {
         EXPECT_EQ(written(text), dumped(text)) << text;
+    }
+    // No UTF-8: alone, cut short, overlong, surrogates, beyond the last character. The library puts
+    // one U+FFFD for several bytes of a broken character, the writer one for each.
+    const struct {
+        const char* text;
+        size_t bytes;
+    } broken[] = {{"\x80", 1},
+                  {"\xff", 1},
+                  {"a\xc3", 1},
+                  {"a\xc3z", 1},
+                  {"\xe2\x82", 2},
+                  {"\xe2\x82z", 2},
+                  {"\xf0\x9f\x98", 3},
+                  {"\xc0\xaf", 2},
+                  {"\xe0\x9f\xbf", 3},
+                  {"\xed\xa0\x80", 3},
+                  {"\xf5\x80", 2},
+                  {"\xf0\x8f\xbf\xbf", 4},
+                  {"\xf4\x90\x80\x80", 4},
+                  {"\xf0\x9f\x98\xc3\xa9", 3}};
+    const auto replaced = [](const std::string& json) {
+        size_t count = 0;
+        for (size_t at = 0; (at = json.find("\\ufffd", at)) != std::string::npos; ++at) {
+            ++count;
+        }
+        return count;
+    };
+    for (const auto& [text, bytes] : broken) {
+        EXPECT_EQ(replaced(written(text)), bytes) << text;
+        EXPECT_GE(replaced(dumped(text)), 1u) << text;
     }
     std::mt19937 random(1);
     for (int round = 0; round < 20'000; ++round) {
@@ -61,7 +87,13 @@ TEST(JsonWriter, WritesTexts) {
         for (int i = 0; i < 8; ++i) {
             text += static_cast<char>(random() % 2 == 0 ? random() : 0x80 + random() % 0x80);
         }
-        ASSERT_EQ(written(text), dumped(text));
+        const std::string ours = written(text);
+        const std::string theirs = dumped(text);
+        ASSERT_EQ(replaced(ours) == 0, replaced(theirs) == 0);
+        ASSERT_TRUE(Dom::accept(ours));
+        if (replaced(theirs) == 0) {
+            ASSERT_EQ(ours, theirs);
+        }
     }
 }
 

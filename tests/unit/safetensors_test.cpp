@@ -223,6 +223,9 @@ TEST(MappedFile, RefusesWhatIsNoFile) {
     ASSERT_EQ(::mkfifo(folder.file("pipe").c_str(), 0600), 0);
     EXPECT_EQ(seqmix::MappedFile::open(folder.file("pipe"), file).code(), SEQMIX_ERR_IO);
     EXPECT_CONTAINS(message(), "not a regular file");
+    EXPECT_EQ(seqmix::MappedFile::open(folder.file(std::string(5000, 'a')), file).code(),
+              SEQMIX_ERR_IO);
+    EXPECT_CONTAINS(message(), "aaa': File name too long");
     EXPECT_EQ(file, nullptr);
 
     ASSERT_TRUE(seqmix::MappedFile::open(folder.write("empty", ""), file).ok());
