@@ -320,8 +320,6 @@ class Shape(TreeCase):
         self.expect(check.rule_mixer_folder, {"src/mixers/mixers.inc": "SEQMIX_MIXER(mamba)\n"},
                     "no line names leaky")
 
-    def test_schema_is_json(self):
-
     def test_template_comments(self):
         self.expect(check.rule_template_comments, {"src/mixers/leaky/leaky.h": "//\n// CHANGE: all\n"},
                     "src/mixers/leaky/leaky.h:2: template-comments")
