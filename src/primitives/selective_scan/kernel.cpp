@@ -157,7 +157,7 @@ SEQMIX_INLINE void recur(const SelectiveScanArgs& a, int64_t first, int64_t coun
 }
 
 template <bool kB, bool kC>
-void scan_tiles(const SelectiveScanArgs& a) {
+SEQMIX_INLINE void scan_tiles(const SelectiveScanArgs& a) {
     using Part = Record<kB, kC>;
     const int64_t block_records = a.states * Part::size;
     const auto for_each_block = [&](auto&& body) SEQMIX_INLINE_LAMBDA {
@@ -231,7 +231,7 @@ SEQMIX_INLINE void token(const SelectiveScanArgs& a, int64_t t, int64_t c) {
 }
 
 template <bool kB, bool kC>
-void scan_tokens(const SelectiveScanArgs& a) {
+SEQMIX_INLINE void scan_tokens(const SelectiveScanArgs& a) {
     constexpr int kBlocks = kWidth == 16 ? 4 : 2;  // what the registers hold
     for (int64_t t = 0; t < a.tokens; ++t) {
         int64_t c = 0;
@@ -243,7 +243,8 @@ void scan_tokens(const SelectiveScanArgs& a) {
 }
 
 template <bool kB, bool kC>
-void scan_as(const SelectiveScanArgs& a) {
+void scan_as(const SelectiveScanArgs& args) {
+    const SelectiveScanArgs a = args;  // no store can change it: its parts stay in registers (4 %)
     a.tokens < kFewTokens ? scan_tokens<kB, kC>(a) : scan_tiles<kB, kC>(a);
 }
 
