@@ -1,6 +1,7 @@
 #include "mixers/selective_scan/selective_scan.h"
 
 #include "contract/recurrent.h"
+#include "primitives/elementwise/kernel.h"
 #include "primitives/selective_scan/kernel.h"
 #include "primitives/selective_scan/reference.h"
 
@@ -67,6 +68,7 @@ struct ScanPlan : Plan {
 struct ScanBound : Bound {
     const ScanPlan* plan;
     const SelectiveScanKernels* kernels;
+    const ElementwiseKernels* maps;
 };
 
 Status describe(const Attributes& attributes, std::unique_ptr<Plan>& out) {
@@ -89,6 +91,7 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     auto bound = std::make_unique<ScanBound>();
     bound->plan = &static_cast<const ScanPlan&>(call.plan);
     bound->kernels = SEQMIX_SELECT_KERNELS(call.isa, selective_scan_kernels);
+    bound->maps = SEQMIX_SELECT_KERNELS(call.isa, elementwise_kernels);
     bound->kernel_name = SEQMIX_KERNEL_NAME("selective_scan", call.isa);
     out = std::move(bound);
     return Status();
@@ -111,7 +114,8 @@ void run(const Bound& base, const Call& call) {
     // The kernel has channels in the lanes: everything (D,N) is turned around once per step.
     const auto by_state = [&](int32_t slot) {
         float* out = scratch.take<float>(plan.D * plan.N);
-        transpose_dense(call.slot(slot).as<float>(), plan.D, plan.N, out);
+        bound.maps->transpose(plan.N, plan.D, call.slot(slot).as<float>(), 1, plan.N, out, plan.D,
+                              1);
         return out;
     };
     const float* A = by_state(kA);
