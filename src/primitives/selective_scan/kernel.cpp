@@ -5,17 +5,22 @@
 // kTile tokens: for each block softplus over the tile, the recurrence with the records in the L1
 // cache, then the gate, so that the latency of softplus and silu is not in the recurrence.
 // A is multiplied by log2(e), so that the decay is one 2^x. Accumulation f32.
-// Per 16 updates at avx512: 9 operations of the FMA pipes, one vreduceps, one vscalefps. Where all
-// 11 share the two pipes (Intel server cores), that is 5.5 cycles, and 6.6 measured for the whole.
+// Per 16 updates at avx512: 9 operations of the FMA pipes, one vreduceps, one vscalefps; per 16
+// channels of a token some 42 more. Where all share two pipes (Intel's server cores) that is 5.5
+// and 21 cycles; measured 6.0 for the recurrence alone, 6.8 and 21 for everything in the L2 cache.
 //
 // What decides is how the input arrives. While the recurrence works on a tile, it asks for the
-// lines of the next one, row by row: then the hardware's streams run ahead, and 50 MB come almost
-// for nothing. D1536 N16 T2048, fused, ms of the same run on a 2 x 512-bit FMA server core:
+// lines of the next one, row by row: then the hardware's streams run ahead, and 50 MB cost little.
+// D1536 N16 T2048, fused, ms of the same run on a core with two 512-bit pipes (since then 1.5 ms
+// less by shorter exp2_fast, softplus_fast and silu_fast):
 //   tiles of 8 tokens by 1536 channels 8.1, by 768 8.4, by 256 9.8; 16 tokens by 1536 8.8, 32 10.9
-//   without these requests 20; requests column by column (a block's next tile) 13 to 25
-// (since then 1.1 ms less by softplus_fast and silu_fast, 0.4 by one operation less in exp2_fast).
-// Tried in vain: states of a group in registers instead of records (the same, and more code); two,
-// four or eight states side by side in the source (the same: the reorder buffer does it).
+//   without these requests 20; column by column (a block's next tile) 13 to 25; four lines of one
+//   array, then of the next: 15 % more
+// Wider than 768 would leave nothing to a second thread; what it costs is page walks (with huge
+// pages 1 %).
+// Tried in vain (within 1 %): states in registers, a group of 16 at a time, instead of records; two,
+// four or eight states side by side in the source, 16 unrolled; tiles of 4 or 12 tokens; requests
+// two tiles ahead, into L1, for writing; requests for the next records; u from its row, not copied.
 #include "primitives/selective_scan/kernel.h"
 
 #include "simd/math.h"
