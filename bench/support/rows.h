@@ -1,6 +1,6 @@
 // A row of the bench: something to time, what it costs, what it is compared with. Google Benchmark
 // drives the repetitions; the plain loop runs between them, so that both see the same machine, and
-// the best time of each counts.
+// the best time of each counts (on one thread without the turns of other programs).
 #pragma once
 
 #include <functional>

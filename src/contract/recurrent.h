@@ -18,14 +18,15 @@ void zero_columns(T* state, int64_t rows, int64_t columns, int64_t first, int64_
 // The loop of everything that recurs per channel. For every row run and block of channels (none
 // crosses a group), and for the run's segments in order: starts the block's columns of state tensor
 // `state`, kept (state_rows, channels), from zero where the segment says so, then calls
-// fn(segment, first_channel, channels, group, columns) with `columns` at the block's first column.
+// fn(segment, first_channel, channels, group, columns, worker) with `columns` at the block's first
+// column.
 // Pieces depend on shapes only.
 template <class Fn>
 void for_each_channel_block(const Call& call, size_t state, int64_t state_rows, int64_t channels,
                             int64_t groups, int64_t block, Fn&& fn) {
     const int64_t per_group = channels / groups;
     const int64_t blocks = (per_group + block - 1) / block;
-    call.parallel_for(call.run_count * groups * blocks, [&](int64_t piece, size_t) {
+    call.parallel_for(call.run_count * groups * blocks, [&](int64_t piece, size_t worker) {
         const RowRun& run = call.runs[piece / (groups * blocks)];
         const int64_t group = piece / blocks % groups;
         const int64_t offset = piece % blocks * block;
@@ -37,7 +38,7 @@ void for_each_channel_block(const Call& call, size_t state, int64_t state_rows, 
             if (segment.reset) {
                 zero_columns(rows, state_rows, channels, first, count);
             }
-            fn(segment, first, count, group, rows + first);
+            fn(segment, first, count, group, rows + first, static_cast<int64_t>(worker));
         }
     });
 }

@@ -376,7 +376,7 @@ void ForwardCall::read_op_states() {
             if (in == nullptr) {
                 std::fill_n(row, tensor.count, T{0});
             } else {
-                read_state_row(sub_view(*in, 1, r), tensor, row);
+                read_state_row(sub_view(*in, 1, r), tensor, layer_.context->isa, row);
             }
         }
     }
@@ -389,7 +389,7 @@ void ForwardCall::write_op_states() {
         const View* out = args_.find(plan_, tensor.slot + 1);
         for (int64_t r = 0; out != nullptr && r < args_.rows; ++r) {
             write_state_row(static_cast<const T*>(buffers_.op_states[i].data) + r * tensor.count,
-                            tensor, sub_view(*out, 1, r));
+                            tensor, layer_.context->isa, sub_view(*out, 1, r));
         }
     }
 }

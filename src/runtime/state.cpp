@@ -2,16 +2,33 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
+
+#include "primitives/elementwise/kernel.h"
 
 namespace seqmix {
+namespace {
+
+bool plain_floats(const View& view) { return view.dtype == DType::f32 && view.aligned(); }
+
+}  // namespace
+
 template <class T>
-void read_state_row(const View& view, const StateTensor& tensor, T* row) {
+void read_state_row(const View& view, const StateTensor& tensor, Isa isa, T* row) {
     if (!tensor.transposed) {
         read_dense(view, row);
         return;
     }
     // Canonical (D,N), kept as (N,D): canonical line d is every D-th element.
     const int64_t lines = tensor.shape[0], length = tensor.shape[1];
+    if constexpr (std::is_same_v<T, float>) {
+        if (plain_floats(view)) {
+            SEQMIX_SELECT_KERNELS(isa, elementwise_kernels)
+                ->transpose(length, lines, reinterpret_cast<const float*>(view.data),
+                            view.strides[1], view.strides[0], row, lines, 1);
+            return;
+        }
+    }
     for (int64_t d = 0; d < lines; ++d) {
         const View line = sub_view(view, 1, d);
         read_elements(line.data, line.dtype, line.strides[0], length, row + d, lines);
@@ -19,22 +36,30 @@ void read_state_row(const View& view, const StateTensor& tensor, T* row) {
 }
 
 template <class T>
-void write_state_row(const T* row, const StateTensor& tensor, const View& view) {
+void write_state_row(const T* row, const StateTensor& tensor, Isa isa, const View& view) {
     if (!tensor.transposed) {
         write_dense(row, view);
         return;
     }
     const int64_t lines = tensor.shape[0], length = tensor.shape[1];
+    if constexpr (std::is_same_v<T, float>) {
+        if (plain_floats(view)) {
+            SEQMIX_SELECT_KERNELS(isa, elementwise_kernels)
+                ->transpose(lines, length, row, 1, lines, reinterpret_cast<float*>(view.data),
+                            view.strides[0], view.strides[1]);
+            return;
+        }
+    }
     for (int64_t d = 0; d < lines; ++d) {
         const View line = sub_view(view, 1, d);
         write_elements(row + d, lines, length, line.data, line.dtype, line.strides[0]);
     }
 }
 
-template void read_state_row(const View&, const StateTensor&, float*);
-template void read_state_row(const View&, const StateTensor&, double*);
-template void write_state_row(const float*, const StateTensor&, const View&);
-template void write_state_row(const double*, const StateTensor&, const View&);
+template void read_state_row(const View&, const StateTensor&, Isa, float*);
+template void read_state_row(const View&, const StateTensor&, Isa, double*);
+template void write_state_row(const float*, const StateTensor&, Isa, const View&);
+template void write_state_row(const double*, const StateTensor&, Isa, const View&);
 
 // ------------------------------------------------------------------ memory
 
@@ -192,18 +217,22 @@ void StateMemory::load_row(int64_t row, const std::byte* in) {
 void StateMemory::get_row(const Tensor& tensor, int64_t row, const View& view) const {
     const int64_t at = row * tensor.plan->count;
     if (real64) {
-        write_state_row(static_cast<const double*>(tensor.rows.data) + at, *tensor.plan, view);
+        write_state_row(static_cast<const double*>(tensor.rows.data) + at, *tensor.plan,
+                        context->isa, view);
     } else {
-        write_state_row(static_cast<const float*>(tensor.rows.data) + at, *tensor.plan, view);
+        write_state_row(static_cast<const float*>(tensor.rows.data) + at, *tensor.plan,
+                        context->isa, view);
     }
 }
 
 void StateMemory::set_row(const Tensor& tensor, int64_t row, const View& view) {
     const int64_t at = row * tensor.plan->count;
     if (real64) {
-        read_state_row(view, *tensor.plan, static_cast<double*>(tensor.rows.data) + at);
+        read_state_row(view, *tensor.plan, context->isa,
+                       static_cast<double*>(tensor.rows.data) + at);
     } else {
-        read_state_row(view, *tensor.plan, static_cast<float*>(tensor.rows.data) + at);
+        read_state_row(view, *tensor.plan, context->isa,
+                       static_cast<float*>(tensor.rows.data) + at);
     }
 }
 

@@ -107,11 +107,12 @@ struct seqmix_state {
 
 namespace seqmix {
 
-// One row between a canonical view and the kernels' layout. T is float or double.
+// One row between a canonical view and the kernels' layout. T is float or double; `isa` chooses the
+// kernel that turns one into the other.
 template <class T>
-void read_state_row(const View& view, const StateTensor& tensor, T* row);
+void read_state_row(const View& view, const StateTensor& tensor, Isa isa, T* row);
 template <class T>
-void write_state_row(const T* row, const StateTensor& tensor, const View& view);
+void write_state_row(const T* row, const StateTensor& tensor, Isa isa, const View& view);
 
 Status state_create(const seqmix_layer& layer, int64_t rows, int64_t snapshot_slots,
                     seqmix_state** out);

@@ -1,12 +1,13 @@
 // Elementary functions on Vec: exp2 exp log log1p softplus sigmoid silu tanh rsqrt sincos, and
-// exp2_fast for inner loops. Polynomials are minimax fits of our own (Remez exchange in 40
+// exp2_fast, softplus_fast, silu_fast for inner loops. Polynomials are minimax fits of our own (Remez exchange in 40
 // digits); the fitted range and error stand beside the coefficients.
 //
 // Largest error over all f32 arguments, in units of the last place of the exact result (the strided
 // sweep of tests/unit/simd_test.cpp asserts these at every level; measured in brackets):
 //   exp2      1.5 (1.13)   exp      1.5 (0.98)   log   1.5 (1.12)   log1p on [0,1]  2.0 (1.69)
 //   softplus  2.5 (1.86)   sigmoid  3.0 (2.08)   silu  3.0 (2.35)   tanh            2.0 (1.28)
-//   rsqrt     1.5 (1.48)   exp2_fast  2.5 (2.23)
+//   rsqrt     1.5 (1.48)
+//   exp2_fast(a, b)  2e-7 + 4.2e-8 (|ab| + 1) relative; softplus_fast, silu_fast  3e-7 + 8e-8 |x|
 //   sincos    1.5e-7 absolute (1.1e-7); |x| <= 1e5 by polynomial, beyond that libm lane by lane
 // All results below 2^-125 in magnitude may come out as 0 or off by up to 2^-125: FTZ and DAZ may
 // be on. NaN gives NaN everywhere. Infinities give the limits, except silu(-inf), which is -1.4e-36
@@ -18,29 +19,33 @@
 namespace seqmix::SEQMIX_ISA {
 namespace {
 
-// 2^x for inner loops. A whole argument gives an exact power, and r goes to 0 with x, so decays
-// just below 1 are right to half a unit: no bias over long sequences.
+// 2^(ab) for inner loops. A whole ab gives an exact power, and decays just below 1 are right to half
+// a unit: no bias over long sequences.
 #if SEQMIX_ISA_LEVEL == 2
-// vreduceps leaves r = x - n with n the nearest whole number, vscalefps multiplies by 2^n: no
-// bounds to check. Degree 5 on [-1/2,1/2]: 9.2e-8. Rejected: n = floor(x), which vscalefps takes
-// from x without the subtraction (5 % of the scan); r just below 1 then carries the rounding of
-// every step of the polynomial, 7e-5 instead of 1.5e-6 of the largest y (65536 tokens, decays at
-// 1-1e-4).
-SEQMIX_INLINE Vec exp2_fast(Vec x) {
-    const Vec r = nearest_fraction(x);
-    Vec p = fma(set1(0.0013264732f), r, set1(0.00967151206f));
-    p = fma(p, r, set1(0.0555073358f));
-    p = fma(p, r, set1(0.240222424f));
-    p = fma(p, r, set1(0.693147004f));
-    p = fma(p, r, set1(1.0f));
-    return scale_exp2(p, x - r);
+// With y = ab + 1/2, n = floor(y) is the nearest whole number, which vscalefps takes from y by
+// itself, and vreduceps leaves f = y - n: nothing to subtract, no bounds to check. 2^(f-1/2), degree
+// 5 on [0,1], exactly 1 and of the right slope at 1/2: 9.9e-8. Rejected: n = floor(ab), f = ab - n
+// costs the same, but decays just below 1 then come from f just below 1, where vreduceps rounds down
+// and the polynomial's steps round on one side; 4e-5 of the largest state over 65536 tokens at
+// decays of 1-1e-4, even where the polynomial is right at 1. The nearest whole number of ab costs a
+// subtraction, 8 % of the scan, and is not more accurate. A table of 32 powers and degree 2 costs
+// as much as this one and errs by 2e-7.
+SEQMIX_INLINE Vec exp2_fast(Vec a, Vec b) {
+    const Vec y = fma(a, b, set1(0.5f));
+    const Vec f = floor_fraction(y);
+    Vec p = fma(set1(0.00132035278f), f, set1(0.00637161452f));
+    p = fma(p, f, set1(0.0394648053f));
+    p = fma(p, f, set1(0.169817194f));
+    p = fma(p, f, set1(0.490132689f));
+    p = fma(p, f, set1(0.707106769f));
+    return scale_exp2(p, y);
 }
 #else
-// x = n + r with r in [-1/2,1/2]: adding 1.5 * 2^23 + 126 leaves the exponent field of 2^(n-1) in
+// ab = n + r with r in [-1/2,1/2]: adding 1.5 * 2^23 + 126 leaves the exponent field of 2^(n-1) in
 // the low bits, and the missing 2 is in the coefficients, so that n = 128 does not overflow early.
 // Degree 5: 9.2e-8. The bounds give 0 and inf by the exponent fields 0 and 254.
-SEQMIX_INLINE Vec exp2_fast(Vec x) {
-    const Vec bounded = max(set1(-126.0f), min(set1(128.0f), x));
+SEQMIX_INLINE Vec exp2_fast(Vec a, Vec b) {
+    const Vec bounded = max(set1(-126.0f), min(set1(128.0f), a * b));
     const Vec magic = set1(12582912.0f + 126.0f);
     const Vec shifted = bounded + magic;
     const Vec r = bounded - (shifted - magic);
@@ -120,6 +125,25 @@ SEQMIX_INLINE Vec log1p_unit(Vec t) {
 // log(1+e^x) = max(x,0) + log(1+e^-|x|). Above 20 the second term is under half a unit in the last
 // place: the identity that the definition asks for there comes out by itself.
 SEQMIX_INLINE Vec softplus(Vec x) { return max(x, zero()) + log1p_unit(exp(-abs(x))); }
+
+// softplus and silu for inner loops: half the operations. What |x| adds to the error is about what
+// half a unit of x does to the result. log(1+t)/t on [0,1], degree 8: 3e-8.
+SEQMIX_INLINE Vec softplus_fast(Vec x) {
+    const Vec t = exp2_fast(abs(x), set1(-1.44269502f));
+    Vec q = fma(set1(0.00523295727f), t, set1(-0.029506417f));
+    q = fma(q, t, set1(0.078228105f));
+    q = fma(q, t, set1(-0.136634521f));
+    q = fma(q, t, set1(0.191061177f));
+    q = fma(q, t, set1(-0.248430157f));
+    q = fma(q, t, set1(0.333191022f));
+    q = fma(q, t, set1(-0.499994936f));
+    q = fma(q, t, set1(0.99999997f));
+    return fma(q, t, max(x, zero()));
+}
+SEQMIX_INLINE Vec silu_fast(Vec x) {
+    const Vec bounded = max(set1(-87.0f), x);
+    return bounded * reciprocal_fast(set1(1.0f) + exp2_fast(bounded, set1(-1.44269502f)));
+}
 
 SEQMIX_INLINE Vec sigmoid(Vec x) {
     const Vec floor = set1(-87.0f);  // keeps 1 + e^-x finite and the reciprocal normal

@@ -108,9 +108,9 @@ SEQMIX_INLINE Vec load_f16_n(const uint16_t* p, int64_t n) {
 SEQMIX_INLINE Vec round_nearest(Vec a) {
     return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
-// a - round_nearest(a), in [-1/2,1/2]; 0 at +-inf.
-SEQMIX_INLINE Vec nearest_fraction(Vec a) {
-    return {_mm512_reduce_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+// a - floor(a), rounded down, in [0,1); 0 at +-inf.
+SEQMIX_INLINE Vec floor_fraction(Vec a) {
+    return {_mm512_reduce_ps(a.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)};
 }
 SEQMIX_INLINE Vec scale_exp2(Vec a, Vec e) { return {_mm512_scalef_ps(a.v, e.v)}; }
 

@@ -338,12 +338,13 @@ int64_t Random::integer(int64_t low, int64_t high) {
 
 Memory::Memory(size_t bytes, Placement placement, size_t align) {
     if (placement == Placement::heap) {
-        // Exactly the bytes asked for, so that sanitizers and valgrind see a step beyond them.
-        base_ = static_cast<std::byte*>(std::malloc(std::max<size_t>(bytes, 1)));
-        if (base_ == nullptr) {
+        // Exactly the bytes asked for, so that sanitizers and valgrind see a step beyond them; at a
+        // cache line, as the benches want it: 16 bytes beside one cost the selective scan 15 %.
+        void* memory = nullptr;
+        if (posix_memalign(&memory, 64, std::max<size_t>(bytes, 1)) != 0) {
             throw std::bad_alloc();
         }
-        data_ = base_;
+        base_ = data_ = static_cast<std::byte*>(memory);
         return;
     }
     const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));

@@ -91,7 +91,7 @@ struct Layout {
     bool flip_axis1 = false;       // negative stride
     bool flip_last = false;
     bool repeat_axis0 = false;  // stride 0: every row is row 0
-    size_t misalign = 0;        // bytes added to an aligned address
+    size_t misalign = 0;        // bytes added to an address of a whole cache line
     bool use_byte_offset = false;
 };
 

@@ -130,6 +130,9 @@ class Problem {
         args.h_stride = D_;
         args.y = at(output());
         args.u_stride = args.delta_stride = args.z_stride = args.y_stride = sign * D_;
+        const int64_t constants = (o_.B_per_token ? 0 : 1) + (o_.C_per_token ? 0 : 1);
+        Guarded<float> scratch(count(selective_scan_scratch(channels, N_, constants)));
+        args.scratch = scratch.data();
         level.kernels->scan(args);
     }
     void run_whole(const Level& level) { run(level, 0, T_, 0, D_); }
@@ -197,7 +200,6 @@ class Problem {
 TEST(SelectiveScanKernel, MatchesReferenceAtAllShapes) {
     for (const Level& level : levels()) {
         const int64_t w = level.kernels->width;
-        ASSERT_EQ(level.kernels->channel_block % w, 0);
         unsigned seed = 1;
         for (const int64_t T : {0, 1, 2, 7, 8, 9, 63, 64, 65, 257}) {
             for (const int64_t D : {int64_t{1}, int64_t{3}, w - 1, w, w + 1, int64_t{33}}) {
@@ -228,16 +230,17 @@ TEST(SelectiveScanKernel, EveryCombinationOfOptions) {
 
 TEST(SelectiveScanKernel, ManyChannelsAndBlocks) {
     for (const Level& level : levels()) {
-        for (const int64_t D : {int64_t{255}, int64_t{256}, int64_t{257}, int64_t{530}}) {
+        for (const int64_t D :
+             {int64_t{255}, int64_t{256}, int64_t{257}, int64_t{530}, int64_t{1531}}) {
             Problem p(21, D, 16, Options{}, 5);
             p.solve();
             p.run_whole(level);
             ASSERT_LE(p.error(), 1e-5) << level.name << " D=" << D;
             Problem q(21, D, 16, Options{}, 5);
             q.solve();
-            for (int64_t c = 0; c < D; c += level.kernels->channel_block) {
-                q.run(level, 0, 21, c, std::min(level.kernels->channel_block, D - c));
-            }
+            const int64_t block = selective_scan_channels(D, 16);
+            ASSERT_EQ(block % level.kernels->width, 0);
+            for (int64_t c = 0; c < D; c += block) q.run(level, 0, 21, c, std::min(block, D - c));
             ASSERT_LE(q.error(), 1e-5) << level.name << " D=" << D;
         }
     }
@@ -362,6 +365,7 @@ TEST(SelectiveScanKernel, WorkedNumbers) {
         for (const bool gate : {false, true}) {
             Worked w;
             float y[4];
+            std::vector<float> scratch(count(selective_scan_scratch(1, 2, 0)));
             level.kernels->scan({4,
                                  1,
                                  2,
@@ -385,7 +389,8 @@ TEST(SelectiveScanKernel, WorkedNumbers) {
                                  w.h,
                                  1,
                                  y,
-                                 1});
+                                 1,
+                                 scratch.data()});
             for (int t = 0; t < 4; ++t) {
                 EXPECT_NEAR(y[t], gate ? kWorkedGated[t] : kWorkedY[t], 1e-6f) << level.name;
             }

@@ -82,7 +82,7 @@ void run(const Bound& base, const Call& call) {
     const float* bias = call.slot(kBias).as<float>();
     for_each_channel_block(
         call, 0, plan.K - 1, plan.D, 1, bound.kernels->channel_block,
-        [&](const Segment& segment, int64_t d, int64_t channels, int64_t, float* window) {
+        [&](const Segment& segment, int64_t d, int64_t channels, int64_t, float* window, int64_t) {
             Conv1dArgs args{};
             args.tokens = segment.count;
             args.channels = channels;

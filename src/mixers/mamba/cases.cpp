@@ -6,11 +6,11 @@ namespace seqmix::mixers {
 namespace {
 
 // Per token: four products, 2 (2 D E + E (R + 2N) + R E + E D) flops, and the fused scan (see
-// selective_scan/cases.cpp: 9 FMA-pipe slots per 16 updates and 41 per 16 channels) with the
+// selective_scan/cases.cpp: 9 FMA-pipe slots per 16 updates and 32 per 16 channels) with the
 // convolution (K, and 14 for SiLU, per 16 channels). Weights are read once a call.
 constexpr Work mamba(double tokens, double d, double e, double n, double k, double r) {
     const double weights = 3 * d * e + e * (r + 2 * n) + r * e;
-    const double channel = 41 + k + 14;
+    const double channel = 32 + k + 14;
     return {.flops = tokens * (2 * weights + e * n * 16 + e * 2 * channel),
             .bytes = 4 * weights + 4 * tokens * 2 * d,
             .slots_avx512 = tokens * (weights / 16 + e * n * 9 / 16 + e * channel / 16),

@@ -90,6 +90,9 @@ struct MambaPlan : Plan {
     bool inner_norm;
     double inner_norm_eps;
     int64_t bcdt() const { return R + 2 * N; }
+    int64_t scan_block() const { return selective_scan_channels(E, N); }
+    // Floats of the scan kernel's scratch, for one worker.
+    int64_t scan_scratch() const { return selective_scan_scratch(scan_block(), N, 0); }
 };
 
 // All weights in double.
@@ -217,7 +220,8 @@ size_t scratch(const Plan& base, const StepShape& step) {
         return Scratch::round_up(static_cast<size_t>(step.tokens * width) * 4);
     };
     return floats(2 * plan.E) + 2 * floats(plan.E) + floats(plan.bcdt()) +
-           Linear::scratch_bytes(step.workers);
+           Linear::scratch_bytes(step.workers) +
+           step.workers * Scratch::round_up(static_cast<size_t>(plan.scan_scratch()) * 4);
 }
 
 // xz (tokens,2E) -> x (tokens,E): convolution and SiLU, row by row of the state.
@@ -225,7 +229,7 @@ void convolve(const MambaBound& bound, const Call& call, const float* xz, float*
     const MambaPlan& plan = *bound.plan;
     for_each_channel_block(
         call, kWindow, plan.K - 1, plan.E, 1, bound.conv->channel_block,
-        [&](const Segment& segment, int64_t e, int64_t channels, int64_t, float* window) {
+        [&](const Segment& segment, int64_t e, int64_t channels, int64_t, float* window, int64_t) {
             Conv1dArgs args{};
             args.tokens = segment.count;
             args.channels = channels;
@@ -246,39 +250,40 @@ void convolve(const MambaBound& bound, const Call& call, const float* xz, float*
 
 // delta (tokens,E) -> gated output, in place.
 void scan(const MambaBound& bound, const Call& call, const float* xz, const float* x,
-          const float* bcdt, float* delta) {
+          const float* bcdt, float* delta, float* kernel_scratch) {
     const MambaPlan& plan = *bound.plan;
     const int64_t width = plan.bcdt();
-    for_each_channel_block(
-        call, kScan, plan.N, plan.E, 1, bound.scan->channel_block,
-        [&](const Segment& segment, int64_t e, int64_t channels, int64_t, float* h) {
-            SelectiveScanArgs args{};
-            args.tokens = segment.count;
-            args.channels = channels;
-            args.states = plan.N;
-            args.u = x + segment.first * plan.E + e;
-            args.u_stride = plan.E;
-            args.delta = delta + segment.first * plan.E + e;
-            args.delta_stride = plan.E;
-            args.delta_bias = bound.dt_bias.data() + e;
-            args.A = bound.A.data() + e;
-            args.A_stride = plan.E;
-            args.B = bcdt + segment.first * width + plan.R;
-            args.B_stride = width;
-            args.C = args.B + plan.N;
-            args.C_stride = width;
-            args.B_per_token = true;
-            args.C_per_token = true;
-            args.softplus = true;
-            args.D = bound.skip.data() + e;
-            args.z = xz + segment.first * 2 * plan.E + plan.E + e;
-            args.z_stride = 2 * plan.E;
-            args.h = h;
-            args.h_stride = plan.E;
-            args.y = delta + segment.first * plan.E + e;
-            args.y_stride = plan.E;
-            bound.scan->scan(args);
-        });
+    const auto scan_block = [&](const Segment& segment, int64_t e, int64_t channels, int64_t,
+                                float* h, int64_t worker) {
+        SelectiveScanArgs args{};
+        args.tokens = segment.count;
+        args.channels = channels;
+        args.states = plan.N;
+        args.u = x + segment.first * plan.E + e;
+        args.u_stride = plan.E;
+        args.delta = delta + segment.first * plan.E + e;
+        args.delta_stride = plan.E;
+        args.delta_bias = bound.dt_bias.data() + e;
+        args.A = bound.A.data() + e;
+        args.A_stride = plan.E;
+        args.B = bcdt + segment.first * width + plan.R;
+        args.B_stride = width;
+        args.C = args.B + plan.N;
+        args.C_stride = width;
+        args.B_per_token = true;
+        args.C_per_token = true;
+        args.softplus = true;
+        args.D = bound.skip.data() + e;
+        args.z = xz + segment.first * 2 * plan.E + plan.E + e;
+        args.z_stride = 2 * plan.E;
+        args.h = h;
+        args.h_stride = plan.E;
+        args.y = delta + segment.first * plan.E + e;
+        args.y_stride = plan.E;
+        args.scratch = kernel_scratch + worker * plan.scan_scratch();
+        bound.scan->scan(args);
+    };
+    for_each_channel_block(call, kScan, plan.N, plan.E, 1, plan.scan_block(), scan_block);
 }
 
 // RMS norms of dt, B and C, in place.
@@ -316,6 +321,8 @@ void run(const Bound& base, const Call& call) {
     float* bcdt = scratch.take<float>(call.tokens * plan.bcdt());
     auto* gemm = reinterpret_cast<float*>(
         scratch.take<std::byte>(static_cast<int64_t>(Linear::scratch_bytes(call.runner.workers))));
+    auto* kernel_scratch =
+        scratch.take<float>(static_cast<int64_t>(call.runner.workers) * plan.scan_scratch());
     const Matrix &in = call.slot(kX), &out = call.slot(kY);
     bound.in_proj.run(call, call.tokens, in.as<float>(), in.stride, xz, 2 * plan.E, gemm);
     convolve(bound, call, xz, x);
@@ -324,7 +331,7 @@ void run(const Bound& base, const Call& call) {
         normalise(bound, call, bcdt);
     }
     bound.dt_proj.run(call, call.tokens, bcdt, plan.bcdt(), delta, plan.E, gemm);
-    scan(bound, call, xz, x, bcdt, delta);
+    scan(bound, call, xz, x, bcdt, delta, kernel_scratch);
     bound.out_proj.run(call, call.tokens, delta, plan.E, out.as<float>(), out.stride, gemm);
 }
 

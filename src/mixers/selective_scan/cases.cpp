@@ -7,12 +7,13 @@ namespace {
 
 // Operation counts, per state update (one token, one channel, one state), in instructions for the
 // FMA pipes. AVX-512, 9 for 16 updates: the exponent dt*A (1), a polynomial of degree 5 (5), dt*u*B
-// (1), h = a*h + that (1), y += C*h (1); vreduceps and vscalefps issue beside them. AVX2, 13 for 8:
+// (1), h = a*h + that (1), y += C*h (1). vreduceps and vscalefps issue beside them or, on Intel's
+// cores, in the same two pipes: 11 there, and of_limit can reach 0.82. AVX2, 13 for 8:
 // the reduction takes 2 (add the rounding constant, subtract), clamping 2.
 constexpr double kSlotsPerUpdate16 = 9.0 / 16, kSlotsPerUpdate8 = 13.0 / 8;
-// Per (token, channel) of the fused form: softplus 24 (exp 9, log1p 12, compare and select 3), gate
-// 14 (exp 9, 1 + it, reciprocal with a Newton step 3, product 1), skip 1, bias 1, dt*u 1.
-constexpr double kFusedSlots = 41;
+// Per (token, channel) of the fused form: softplus 16 (exp 6, log1p 8, maximum and sum 2), gate 13
+// (bound 1, exp 6, 1 + it, reciprocal with a Newton step 3, products 2), skip 1, bias 1, dt*u 1.
+constexpr double kFusedSlots = 32;
 
 // exp counted as 8 flops (product, and the polynomial as 5 multiply-adds less its constant).
 constexpr double kFlopsPerUpdate = 16;

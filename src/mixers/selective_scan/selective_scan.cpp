@@ -1,6 +1,7 @@
 #include "mixers/selective_scan/selective_scan.h"
 
 #include "contract/recurrent.h"
+#include "primitives/elementwise/kernel.h"
 #include "primitives/selective_scan/kernel.h"
 #include "primitives/selective_scan/reference.h"
 
@@ -59,11 +60,15 @@ constexpr Schema kSchema = {
 struct ScanPlan : Plan {
     int64_t D, N, G;
     bool softplus;
+    int64_t block() const { return selective_scan_channels(D / G, N); }
+    // Floats of the kernel's scratch, for one worker.
+    int64_t kernel_scratch() const { return selective_scan_scratch(block(), N, 2); }
 };
 
 struct ScanBound : Bound {
     const ScanPlan* plan;
     const SelectiveScanKernels* kernels;
+    const ElementwiseKernels* maps;
 };
 
 Status describe(const Attributes& attributes, std::unique_ptr<Plan>& out) {
@@ -86,6 +91,7 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     auto bound = std::make_unique<ScanBound>();
     bound->plan = &static_cast<const ScanPlan&>(call.plan);
     bound->kernels = SEQMIX_SELECT_KERNELS(call.isa, selective_scan_kernels);
+    bound->maps = SEQMIX_SELECT_KERNELS(call.isa, elementwise_kernels);
     bound->kernel_name = SEQMIX_KERNEL_NAME("selective_scan", call.isa);
     out = std::move(bound);
     return Status();
@@ -97,7 +103,8 @@ size_t scratch(const Plan& base, const StepShape& step) {
         return Scratch::round_up(static_cast<size_t>(step.rows * plan.D * plan.N) * 8) +
                2 * Scratch::round_up(static_cast<size_t>(step.tokens * plan.G * plan.N) * 8);
     }
-    return 3 * Scratch::round_up(static_cast<size_t>(plan.D * plan.N) * 4);
+    return 3 * Scratch::round_up(static_cast<size_t>(plan.D * plan.N) * 4) +
+           step.workers * Scratch::round_up(static_cast<size_t>(plan.kernel_scratch()) * 4);
 }
 
 void run(const Bound& base, const Call& call) {
@@ -107,13 +114,17 @@ void run(const Bound& base, const Call& call) {
     // The kernel has channels in the lanes: everything (D,N) is turned around once per step.
     const auto by_state = [&](int32_t slot) {
         float* out = scratch.take<float>(plan.D * plan.N);
-        transpose_dense(call.slot(slot).as<float>(), plan.D, plan.N, out);
+        bound.maps->transpose(plan.N, plan.D, call.slot(slot).as<float>(), 1, plan.N, out, plan.D,
+                              1);
         return out;
     };
     const float* A = by_state(kA);
     const Matrix &b = call.slot(kB), &c = call.slot(kC);
     const float* B = b.variant == kConstant ? by_state(kB) : b.as<float>();
     const float* C = c.variant == kConstant ? by_state(kC) : c.as<float>();
+    const int64_t worker_floats = plan.kernel_scratch();
+    auto* kernel_scratch =
+        scratch.take<float>(static_cast<int64_t>(call.runner.workers) * worker_floats);
     const auto offset = [](float* p, int64_t d) { return p == nullptr ? nullptr : p + d; };
     const auto at = [](const Matrix& m, const Segment& s, int64_t d) {
         return m ? m.as<float>() + s.first * m.stride + d : nullptr;
@@ -127,36 +138,37 @@ void run(const Bound& base, const Call& call) {
     };
     const Matrix &u = call.slot(kU), &delta = call.slot(kDelta), &z = call.slot(kZ),
                  &y = call.slot(kY);
-    for_each_channel_block(
-        call, 0, plan.N, plan.D, plan.G, bound.kernels->channel_block,
-        [&](const Segment& segment, int64_t d, int64_t channels, int64_t group, float* h) {
-            SelectiveScanArgs args{};
-            args.tokens = segment.count;
-            args.channels = channels;
-            args.states = plan.N;
-            args.u = at(u, segment, d);
-            args.u_stride = u.stride;
-            args.delta = at(delta, segment, d);
-            args.delta_stride = delta.stride;
-            args.delta_bias = offset(call.slot(kDeltaBias).as<float>(), d);
-            args.A = A + d;
-            args.A_stride = plan.D;
-            args.B = map(b, B, segment, d, group);
-            args.B_stride = b.variant == kConstant ? plan.D : b.stride;
-            args.B_per_token = b.variant != kConstant;
-            args.C = map(c, C, segment, d, group);
-            args.C_stride = c.variant == kConstant ? plan.D : c.stride;
-            args.C_per_token = c.variant != kConstant;
-            args.softplus = plan.softplus;
-            args.D = offset(call.slot(kD).as<float>(), d);
-            args.z = at(z, segment, d);
-            args.z_stride = z.stride;
-            args.h = h;
-            args.h_stride = plan.D;
-            args.y = at(y, segment, d);
-            args.y_stride = y.stride;
-            bound.kernels->scan(args);
-        });
+    const auto scan_block = [&](const Segment& segment, int64_t d, int64_t channels, int64_t group,
+                                float* h, int64_t worker) {
+        SelectiveScanArgs args{};
+        args.tokens = segment.count;
+        args.channels = channels;
+        args.states = plan.N;
+        args.u = at(u, segment, d);
+        args.u_stride = u.stride;
+        args.delta = at(delta, segment, d);
+        args.delta_stride = delta.stride;
+        args.delta_bias = offset(call.slot(kDeltaBias).as<float>(), d);
+        args.A = A + d;
+        args.A_stride = plan.D;
+        args.B = map(b, B, segment, d, group);
+        args.B_stride = b.variant == kConstant ? plan.D : b.stride;
+        args.B_per_token = b.variant != kConstant;
+        args.C = map(c, C, segment, d, group);
+        args.C_stride = c.variant == kConstant ? plan.D : c.stride;
+        args.C_per_token = c.variant != kConstant;
+        args.softplus = plan.softplus;
+        args.D = offset(call.slot(kD).as<float>(), d);
+        args.z = at(z, segment, d);
+        args.z_stride = z.stride;
+        args.h = h;
+        args.h_stride = plan.D;
+        args.y = at(y, segment, d);
+        args.y_stride = y.stride;
+        args.scratch = kernel_scratch + worker * worker_floats;
+        bound.kernels->scan(args);
+    };
+    for_each_channel_block(call, 0, plan.N, plan.D, plan.G, plan.block(), scan_block);
 }
 
 // A map as the reference wants it: constant, or (T,G,N) with shared ones repeated per group.

@@ -1,17 +1,26 @@
 // Selective scan, hot loops. The equation is in selective_scan.h.
 //
-// Lanes are channels; a group of up to kGroup states of each lives in registers while a tile of
-// kTile tokens goes by. Softplus and delta*u before, the gate after are passes of their own over
-// the tile, so that their latency is not in the recurrence. More states than a group has are more
-// trips over the same tile, their sums added in the tile's y. The step is multiplied by log2(e), so
-// that the decay is one 2^x. Accumulation f32; scratch: 24 KB of stack, plus 1 KB a group.
-// Per 16 updates at avx512: 9 operations of the FMA pipes, one vreduceps, one vscalefps, one
-// subtraction.
-// A tile is wide and short (8 tokens by 1 KB of channels): taller ones cost a page and a
-// conflicting cache set per token. D1536 N16 T2048 fused, calls of 256 channels, interleaved with
-// the plain loop on a 2 x 512-bit FMA server core: 13 to 15 ms, 16 tokens 19 ms, without the
-// prefetch 19 to 21 ms. Tiles across whole rows of 1536 channels took 10.5 to 11 ms but need 147
-// KB of scratch.
+// Lanes are channels. A call copies what belongs to a block of kWidth channels (A, the state,
+// constant B and C) into one record per state, in the scratch, and goes over the input in tiles of
+// kTile tokens: for each block softplus over the tile, the recurrence with the records in the L1
+// cache, then the gate, so that the latency of softplus and silu is not in the recurrence.
+// A is multiplied by log2(e), so that the decay is one 2^x. Accumulation f32.
+// Per 16 updates at avx512: 9 operations of the FMA pipes, one vreduceps, one vscalefps; per 16
+// channels of a token some 42 more. Where all share two pipes (Intel's server cores) that is 5.5
+// and 21 cycles; measured 6.0 for the recurrence alone, 6.8 and 21 for everything in the L2 cache.
+//
+// What decides is how the input arrives. While the recurrence works on a tile, it asks for the
+// lines of the next one, row by row: then the hardware's streams run ahead, and 50 MB cost little.
+// D1536 N16 T2048, fused, ms of the same run on a core with two 512-bit pipes (since then 1.5 ms
+// less by shorter exp2_fast, softplus_fast and silu_fast):
+//   tiles of 8 tokens by 1536 channels 8.1, by 768 8.4, by 256 9.8; 16 tokens by 1536 8.8, 32 10.9
+//   without these requests 20; column by column (a block's next tile) 13 to 25; four lines of one
+//   array, then of the next: 15 % more
+// Wider than 768 would leave nothing to a second thread; what it costs is page walks (with huge
+// pages 1 %).
+// Tried in vain (within 1 %): states in registers, a group of 16 at a time, instead of records; two,
+// four or eight states side by side in the source, 16 unrolled; tiles of 4 or 12 tokens; requests
+// two tiles ahead, into L1, for writing; requests for the next records; u from its row, not copied.
 #include "primitives/selective_scan/kernel.h"
 
 #include "simd/math.h"
@@ -21,25 +30,23 @@
 namespace seqmix::SEQMIX_ISA {
 namespace {
 
-constexpr int kGroup = kWidth == 16 ? 16 : 8;
-constexpr int64_t kTile = 8;               // tokens
-constexpr int64_t kBlocks = 256 / kWidth;  // vectors of channels: 1 KB of each row
-constexpr int64_t kStep = kTile * kWidth;  // floats from one block to the next in a tile
+constexpr int64_t kTile = 8;       // tokens; two tiles of 768 channels and their records fit 1 MB
+constexpr int64_t kFewTokens = 4;  // fewer are not worth the records
 constexpr float kLog2e = 1.44269502f;
-
-// How many states the next group takes of those that are left.
-SEQMIX_INLINE int64_t group_size(int64_t left) {
-    if (left >= kGroup) return kGroup;
-    return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-}
 
 // The lanes of a block that exist; whole blocks skip the masks (slow stores on some AVX2 cores).
 struct Lanes {
     Mask mask;
     bool whole;
 };
+SEQMIX_INLINE Lanes lanes_at(const SelectiveScanArgs& a, int64_t c) {
+    return {first_n(a.channels - c), a.channels - c >= kWidth};
+}
 SEQMIX_INLINE Vec load_lanes(const float* p, Lanes lanes) {
     return lanes.whole ? load(p) : load_m(p, lanes.mask);
+}
+SEQMIX_INLINE Vec load_optional(const float* p, int64_t c, Lanes lanes) {
+    return p != nullptr ? load_lanes(p + c, lanes) : zero();
 }
 SEQMIX_INLINE void store_lanes(float* p, Vec a, Lanes lanes) {
     if (lanes.whole) {
@@ -49,238 +56,214 @@ SEQMIX_INLINE void store_lanes(float* p, Vec a, Lanes lanes) {
     }
 }
 
-// (kBlocks, kTile, kWidth) each.
+SEQMIX_INLINE Vec step_size(const SelectiveScanArgs& a, Vec delta, Vec bias) {
+    const Vec dt = delta + bias;
+    return a.softplus ? softplus_fast(dt) : dt;
+}
+
+// One state's update; `A` is times log2(e).
+SEQMIX_INLINE Vec next_state(Vec dt, Vec A, Vec h, Vec dtu, Vec b) {
+    return fma(exp2_fast(dt, A), h, dtu * b);
+}
+
+// A block's tile. All inputs but z are read before its first y is written, and each z is read
+// before its y: y may be u, delta or z.
 struct Tile {
-    float dt[kBlocks * kStep];   // the step, times log2(e): its only use is in exp(dt A)
-    float dtu[kBlocks * kStep];  // step times input
-    float y[kBlocks * kStep];    // skip, then plus the sum over states
+    alignas(64) float dt[kTile * kWidth];
+    alignas(64) float u[kTile * kWidth];  // then y
 };
 
-// A rectangle of the input: tokens [first, first+count), channels [c, c+channels).
-struct Region {
-    int64_t first, count, c, channels;
+SEQMIX_INLINE void prepare(const SelectiveScanArgs& a, int64_t first, int64_t count, int64_t c,
+                           Lanes lanes, Tile& tile) {
+    const float* u = a.u + first * a.u_stride + c;
+    const float* delta = a.delta + first * a.delta_stride + c;
+    const Vec bias = load_optional(a.delta_bias, c, lanes);
+    for (int64_t t = 0; t < count; ++t) {
+        store(tile.dt + t * kWidth, step_size(a, load_lanes(delta, lanes), bias));
+        store(tile.u + t * kWidth, load_lanes(u, lanes));
+        u += a.u_stride;
+        delta += a.delta_stride;
+    }
+}
+
+SEQMIX_INLINE void finish(const SelectiveScanArgs& a, int64_t first, int64_t count, int64_t c,
+                          Lanes lanes, const Tile& tile) {
+    const float* z = a.z != nullptr ? a.z + first * a.z_stride + c : nullptr;
+    float* out = a.y + first * a.y_stride + c;
+    for (int64_t t = 0; t < count; ++t) {
+        Vec y = load(tile.u + t * kWidth);
+        if (z != nullptr) y = y * silu_fast(load_lanes(z + t * a.z_stride, lanes));
+        store_lanes(out + t * a.y_stride, y, lanes);
+    }
+}
+
+// Where the next tile's lines are asked for: token t before `end`, channel c.
+struct Ahead {
+    int64_t t, end, c;
 };
-SEQMIX_INLINE Lanes block_lanes(const Region& r, int64_t block) {
-    const int64_t left = r.channels - block * kWidth;
-    return {first_n(left), left >= kWidth};
-}
-
-// The steps, their products with the input, and the skip term. Rows are read across the blocks: at
-// a stride of some kilobytes single vectors down a column would share two sets of the L1 cache.
-SEQMIX_INLINE void prepare(const SelectiveScanArgs& a, const Region& r, Tile& tile) {
-    for (int64_t t = 0; t < r.count; ++t) {
-        const float* u = a.u + (r.first + t) * a.u_stride + r.c;
-        const float* delta = a.delta + (r.first + t) * a.delta_stride + r.c;
-        for (int64_t i = 0; i * kWidth < r.channels; ++i) {
-            const Lanes lanes = block_lanes(r, i);
-            const int64_t at = i * kStep + t * kWidth;
-            Vec dt = load_lanes(delta + i * kWidth, lanes);
-            if (a.delta_bias != nullptr) {
-                dt = dt + load_lanes(a.delta_bias + r.c + i * kWidth, lanes);
-            }
-            if (a.softplus) dt = softplus(dt);
-            const Vec x = load_lanes(u + i * kWidth, lanes);
-            const Vec skip =
-                a.D != nullptr ? x * load_lanes(a.D + r.c + i * kWidth, lanes) : zero();
-            store(tile.dt + at, dt * set1(kLog2e));
-            store(tile.dtu + at, dt * x);
-            store(tile.y + at, skip);
-        }
+SEQMIX_INLINE void prefetch(const SelectiveScanArgs& a, Ahead& at) {
+    if (at.t >= at.end) return;
+    __builtin_prefetch(a.u + at.t * a.u_stride + at.c, 0, 2);
+    __builtin_prefetch(a.delta + at.t * a.delta_stride + at.c, 0, 2);
+    if (a.z != nullptr) __builtin_prefetch(a.z + at.t * a.z_stride + at.c, 0, 2);
+    __builtin_prefetch(a.y + at.t * a.y_stride + at.c, 1, 2);
+    at.c += kWidth;
+    if (at.c >= a.channels) {
+        at.c = 0;
+        ++at.t;
     }
 }
 
-// Gate and output. All of the region's inputs but z have been read by now, and each z is read
-// before its y is written: y may be u, delta or z.
-SEQMIX_INLINE void finish(const SelectiveScanArgs& a, const Region& r, const Tile& tile) {
-    for (int64_t t = 0; t < r.count; ++t) {
-        const float* z = a.z != nullptr ? a.z + (r.first + t) * a.z_stride + r.c : nullptr;
-        float* out = a.y + (r.first + t) * a.y_stride + r.c;
-        for (int64_t i = 0; i * kWidth < r.channels; ++i) {
-            const Lanes lanes = block_lanes(r, i);
-            Vec y = load(tile.y + i * kStep + t * kWidth);
-            if (z != nullptr) y = y * silu(load_lanes(z + i * kWidth, lanes));
-            store_lanes(out + i * kWidth, y, lanes);
-        }
-    }
-}
-
-// Asks for one row's worth of the next region, while the recurrence leaves the memory idle.
-SEQMIX_INLINE void prefetch(const SelectiveScanArgs& a, int64_t token, int64_t c) {
-    __builtin_prefetch(a.u + token * a.u_stride + c, 0, 2);
-    __builtin_prefetch(a.delta + token * a.delta_stride + c, 0, 2);
-    if (a.z != nullptr) __builtin_prefetch(a.z + token * a.z_stride + c, 0, 2);
-    __builtin_prefetch(a.y + token * a.y_stride + c, 1, 2);
-}
-
-// One vector of B or C for state `kState` of a group: the token's value in all lanes, or the
-// channels' constants.
-template <bool kPerToken>
-SEQMIX_INLINE Vec coefficient(const float* p, int state) {
-    if constexpr (kPerToken) {
-        return set1(p[state]);
-    } else {
-        return load(p + state * kWidth);
-    }
-}
-
-// All states of a region of one token. Nothing is worth keeping in registers, so rows of A and h
-// are read along the channels, as they lie. The sums run in the order of groups(): same bits.
+// A block and state's constants and state: A, h, then B and C where they are constant.
 template <bool kB, bool kC>
-SEQMIX_INLINE void single(const SelectiveScanArgs& a, const Region& r, Tile& tile) {
-    float* odd = tile.y + kWidth;         // the second sum lives in the tile's unused token 1
-    int64_t left = group_size(a.states);  // states to the end of the current group
-    bool fresh = true;
-    for (int64_t n = 0; n < a.states;) {
-        const bool pair = left > 1;
-        const bool last = left <= 2;
-        const float* A0 = a.A + n * a.A_stride + r.c;
-        float* h0 = a.h + n * a.h_stride + r.c;
-        const float* A1 = A0 + (pair ? a.A_stride : 0);
-        float* h1 = h0 + (pair ? a.h_stride : 0);
-        const float* b0 = a.B + (kB ? r.first * a.B_stride + n : n * a.B_stride + r.c);
-        const float* b1 = b0 + (pair ? (kB ? 1 : a.B_stride) : 0);
-        const float* c0 = a.C + (kC ? r.first * a.C_stride + n : n * a.C_stride + r.c);
-        const float* c1 = c0 + (pair ? (kC ? 1 : a.C_stride) : 0);
-        for (int64_t i = 0; i * kWidth < r.channels; ++i) {
-            const Lanes lanes = block_lanes(r, i);
-            const int64_t at = i * kWidth;
-            const Vec dt = load(tile.dt + i * kStep);
-            const Vec dtu = load(tile.dtu + i * kStep);
-            const auto next_state = [&](const float* A, const float* b,
-                                        float* h) SEQMIX_INLINE_LAMBDA {
-                const Vec in = kB ? set1(*b) : load_lanes(b + at, lanes);
-                const Vec keep = exp2_fast(dt * load_lanes(A + at, lanes));
-                const Vec next = fma(keep, load_lanes(h + at, lanes), dtu * in);
-                store_lanes(h + at, next, lanes);
-                return next;
-            };
-            Vec even_sum = load(tile.y + i * kStep);
-            Vec odd_sum = fresh ? zero() : load(odd + i * kStep);
-            even_sum =
-                fma(kC ? set1(*c0) : load_lanes(c0 + at, lanes), next_state(A0, b0, h0), even_sum);
-            if (pair) {
-                odd_sum = fma(kC ? set1(*c1) : load_lanes(c1 + at, lanes), next_state(A1, b1, h1),
-                              odd_sum);
-            }
-            store(tile.y + i * kStep, last ? even_sum + odd_sum : even_sum);
-            store(odd + i * kStep, odd_sum);
-        }
-        n += pair ? 2 : 1;
-        left -= 2;
-        fresh = last;
-        if (last) left = group_size(a.states - n);
+struct Record {
+    static constexpr int64_t A = 0, h = kWidth, B = 2 * kWidth, C = (kB ? 2 : 3) * kWidth;
+    static constexpr int64_t size = (2 + (kB ? 0 : 1) + (kC ? 0 : 1)) * kWidth;
+};
+
+template <bool kB, bool kC>
+SEQMIX_INLINE void load_records(const SelectiveScanArgs& a, int64_t c, Lanes lanes, float* record) {
+    using Part = Record<kB, kC>;
+    for (int64_t n = 0; n < a.states; ++n, record += Part::size) {
+        store(record + Part::A, load_lanes(a.A + n * a.A_stride + c, lanes) * set1(kLog2e));
+        store(record + Part::h, load_lanes(a.h + n * a.h_stride + c, lanes));
+        if (!kB) store(record + Part::B, load_lanes(a.B + n * a.B_stride + c, lanes));
+        if (!kC) store(record + Part::C, load_lanes(a.C + n * a.C_stride + c, lanes));
     }
 }
 
-// States [n, n+kStates) of one block over the tile's tokens.
-template <int kStates, bool kB, bool kC>
-SEQMIX_INLINE void group(const SelectiveScanArgs& a, const Region& r, int64_t block, int64_t n,
-                         const Region& next, Tile& tile) {
-    const Lanes lanes = block_lanes(r, block);
-    const int64_t c = r.c + block * kWidth;
-    Vec h[kStates];
-    float decay[kStates * kWidth];
-    float constant_b[kB ? 1 : kStates * kWidth];
-    float constant_c[kC ? 1 : kStates * kWidth];
-    unroll<kStates>([&](auto i) SEQMIX_INLINE_LAMBDA {
-        h[i] = load_lanes(a.h + (n + i) * a.h_stride + c, lanes);
-        store(decay + i * kWidth, load_lanes(a.A + (n + i) * a.A_stride + c, lanes));
-        if constexpr (!kB) {
-            store(constant_b + i * kWidth, load_lanes(a.B + (n + i) * a.B_stride + c, lanes));
-        }
-        if constexpr (!kC) {
-            store(constant_c + i * kWidth, load_lanes(a.C + (n + i) * a.C_stride + c, lanes));
-        }
-    });
-    const float* b = kB ? a.B + r.first * a.B_stride + n : constant_b;
-    const float* cc = kC ? a.C + r.first * a.C_stride + n : constant_c;
-    const ptrdiff_t b_step = kB ? a.B_stride : 0;
-    const ptrdiff_t c_step = kC ? a.C_stride : 0;
-    const int64_t ahead = n == 0 && block * kWidth < next.channels ? next.count : 0;
-    const float* dt_row = tile.dt + block * kStep;
-    const float* dtu_row = tile.dtu + block * kStep;
-    float* y_row = tile.y + block * kStep;
-    for (int64_t t = 0; t < r.count; ++t) {
-        if (t < ahead) prefetch(a, next.first + t, next.c + block * kWidth);
-        const Vec dt = load(dt_row + t * kWidth);
-        const Vec dtu = load(dtu_row + t * kWidth);
-        Vec sum[2] = {load(y_row + t * kWidth), zero()};
-        unroll<kStates>([&](auto i) SEQMIX_INLINE_LAMBDA {
-            const Vec keep = exp2_fast(dt * load(decay + i * kWidth));
-            h[i] = fma(keep, h[i], dtu * coefficient<kB>(b, i));
-            sum[i % 2] = fma(coefficient<kC>(cc, i), h[i], sum[i % 2]);
-        });
-        store(y_row + t * kWidth, sum[0] + sum[1]);
-        b += b_step;
-        cc += c_step;
+// The recurrence of one block over a tile. Even states add to one sum, odd ones to another.
+template <bool kB, bool kC>
+SEQMIX_INLINE void recur(const SelectiveScanArgs& a, int64_t first, int64_t count, Vec skip,
+                         float* records, Tile& tile, Ahead& ahead) {
+    using Part = Record<kB, kC>;
+    for (int64_t t = 0; t < count; ++t) {
+        prefetch(a, ahead);
+        const float* b = a.B + (kB ? (first + t) * a.B_stride : 0);
+        const float* cc = a.C + (kC ? (first + t) * a.C_stride : 0);
+        const Vec dt = load(tile.dt + t * kWidth);
+        const Vec u = load(tile.u + t * kWidth);
+        const Vec dtu = dt * u;
+        Vec sum[2] = {u * skip, zero()};
+        float* record = records;
+        int64_t n = 0;
+        const auto update = [&](auto i) SEQMIX_INLINE_LAMBDA {
+            float* p = record + i * Part::size;
+            const Vec h = next_state(dt, load(p + Part::A), load(p + Part::h), dtu,
+                                     kB ? set1(b[n + i]) : load(p + Part::B));
+            store(p + Part::h, h);
+            sum[i % 2] = fma(kC ? set1(cc[n + i]) : load(p + Part::C), h, sum[i % 2]);
+        };
+        for (; n + 8 <= a.states; n += 8, record += 8 * Part::size) unroll<8>(update);
+        for (; n + 2 <= a.states; n += 2, record += 2 * Part::size) unroll<2>(update);
+        if (n < a.states) unroll<1>(update);
+        store(tile.u + t * kWidth, sum[0] + sum[1]);
     }
-    unroll<kStates>([&](auto i) SEQMIX_INLINE_LAMBDA {
-        store_lanes(a.h + (n + i) * a.h_stride + c, h[i], lanes);
-    });
 }
 
 template <bool kB, bool kC>
-SEQMIX_INLINE void groups(const SelectiveScanArgs& a, const Region& r, int64_t block,
-                          const Region& next, Tile& tile) {
-    int64_t n = 0;
-    for (; n + kGroup <= a.states; n += kGroup) group<kGroup, kB, kC>(a, r, block, n, next, tile);
-    if constexpr (kGroup > 8) {
-        if (n + 8 <= a.states) {
-            group<8, kB, kC>(a, r, block, n, next, tile);
-            n += 8;
+SEQMIX_INLINE void scan_tiles(const SelectiveScanArgs& a) {
+    using Part = Record<kB, kC>;
+    const int64_t block_records = a.states * Part::size;
+    const auto for_each_block = [&](auto&& body) SEQMIX_INLINE_LAMBDA {
+        float* records = a.scratch;
+        for (int64_t c = 0; c < a.channels; c += kWidth, records += block_records) {
+            body(c, lanes_at(a, c), records);
         }
-    }
-    if (n + 4 <= a.states) {
-        group<4, kB, kC>(a, r, block, n, next, tile);
-        n += 4;
-    }
-    if (n + 2 <= a.states) {
-        group<2, kB, kC>(a, r, block, n, next, tile);
-        n += 2;
-    }
-    if (n < a.states) group<1, kB, kC>(a, r, block, n, next, tile);
-}
-
-SEQMIX_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-// The region at (first, c), empty past the end.
-SEQMIX_INLINE Region region_at(const SelectiveScanArgs& a, int64_t first, int64_t c) {
-    return {first, smaller(kTile, a.tokens - first), c, smaller(kBlocks * kWidth, a.channels - c)};
-}
-
-template <bool kB, bool kC>
-void scan_regions(const SelectiveScanArgs& a) {
+    };
+    for_each_block([&](int64_t c, Lanes lanes, float* records)
+                       SEQMIX_INLINE_LAMBDA { load_records<kB, kC>(a, c, lanes, records); });
     Tile tile;
     for (int64_t first = 0; first < a.tokens; first += kTile) {
-        for (int64_t c = 0; c < a.channels; c += kBlocks * kWidth) {
-            const Region r = region_at(a, first, c);
-            const bool last_of_row = c + kBlocks * kWidth >= a.channels;
-            const Region next = last_of_row ? region_at(a, first + kTile, 0)
-                                            : region_at(a, first, c + kBlocks * kWidth);
-            prepare(a, r, tile);
-            if (r.count == 1) {
-                single<kB, kC>(a, r, tile);
-            } else {
-                for (int64_t block = 0; block * kWidth < r.channels; ++block) {
-                    groups<kB, kC>(a, r, block, next, tile);
-                }
-            }
-            finish(a, r, tile);
-        }
+        const int64_t left = a.tokens - first;
+        const int64_t count = left < kTile ? left : kTile;
+        Ahead ahead = {first + kTile, first + (left < 2 * kTile ? left : 2 * kTile), 0};
+        for_each_block([&](int64_t c, Lanes lanes, float* records) SEQMIX_INLINE_LAMBDA {
+            prepare(a, first, count, c, lanes, tile);
+            recur<kB, kC>(a, first, count, load_optional(a.D, c, lanes), records, tile, ahead);
+            finish(a, first, count, c, lanes, tile);
+        });
     }
+    for_each_block([&](int64_t c, Lanes lanes, float* records) SEQMIX_INLINE_LAMBDA {
+        for (int64_t n = 0; n < a.states; ++n) {
+            store_lanes(a.h + n * a.h_stride + c, load(records + n * Part::size + Part::h), lanes);
+        }
+    });
+}
+
+// One token of kBlocks blocks: A and h as they lie, the order of operations that of the tiles.
+template <int kBlocks, bool kB, bool kC>
+SEQMIX_INLINE void token(const SelectiveScanArgs& a, int64_t t, int64_t c) {
+    const float* b = a.B + (kB ? t * a.B_stride : c);
+    const float* cc = a.C + (kC ? t * a.C_stride : c);
+    Lanes lanes[kBlocks];
+    Vec dt[kBlocks], dtu[kBlocks], even[kBlocks], odd[kBlocks];
+    unroll<kBlocks>([&](auto i) SEQMIX_INLINE_LAMBDA {
+        const int64_t at = c + i * kWidth;
+        lanes[i] = kBlocks > 1 ? Lanes{first_n(kWidth), true} : lanes_at(a, at);
+        dt[i] = step_size(a, load_lanes(a.delta + t * a.delta_stride + at, lanes[i]),
+                          load_optional(a.delta_bias, at, lanes[i]));
+        const Vec u = load_lanes(a.u + t * a.u_stride + at, lanes[i]);
+        dtu[i] = dt[i] * u;
+        even[i] = u * load_optional(a.D, at, lanes[i]);
+        odd[i] = zero();
+    });
+    const auto update = [&](int64_t n, Vec(&sum)[kBlocks]) SEQMIX_INLINE_LAMBDA {
+        unroll<kBlocks>([&](auto i) SEQMIX_INLINE_LAMBDA {
+            const int64_t at = i * kWidth;
+            float* p = a.h + n * a.h_stride + c + at;
+            const Vec A = load_lanes(a.A + n * a.A_stride + c + at, lanes[i]) * set1(kLog2e);
+            const Vec h =
+                next_state(dt[i], A, load_lanes(p, lanes[i]), dtu[i],
+                           kB ? set1(b[n]) : load_lanes(b + n * a.B_stride + at, lanes[i]));
+            store_lanes(p, h, lanes[i]);
+            sum[i] =
+                fma(kC ? set1(cc[n]) : load_lanes(cc + n * a.C_stride + at, lanes[i]), h, sum[i]);
+        });
+    };
+    int64_t n = 0;
+    for (; n + 2 <= a.states; n += 2) {
+        update(n, even);
+        update(n + 1, odd);
+    }
+    if (n < a.states) update(n, even);
+    unroll<kBlocks>([&](auto i) SEQMIX_INLINE_LAMBDA {
+        const int64_t at = c + i * kWidth;
+        Vec y = even[i] + odd[i];
+        if (a.z != nullptr) y = y * silu_fast(load_lanes(a.z + t * a.z_stride + at, lanes[i]));
+        store_lanes(a.y + t * a.y_stride + at, y, lanes[i]);
+    });
+}
+
+template <bool kB, bool kC>
+SEQMIX_INLINE void scan_tokens(const SelectiveScanArgs& a) {
+    constexpr int kBlocks = kWidth == 16 ? 4 : 2;  // what the registers hold
+    for (int64_t t = 0; t < a.tokens; ++t) {
+        int64_t c = 0;
+        for (; c + kBlocks * kWidth <= a.channels; c += kBlocks * kWidth) {
+            token<kBlocks, kB, kC>(a, t, c);
+        }
+        for (; c < a.channels; c += kWidth) token<1, kB, kC>(a, t, c);
+    }
+}
+
+template <bool kB, bool kC>
+void scan_as(const SelectiveScanArgs& args) {
+    const SelectiveScanArgs a = args;  // no store can change it: its parts stay in registers (4 %)
+    a.tokens < kFewTokens ? scan_tokens<kB, kC>(a) : scan_tiles<kB, kC>(a);
 }
 
 void scan(const SelectiveScanArgs& a) {
     if (a.B_per_token) {
-        a.C_per_token ? scan_regions<true, true>(a) : scan_regions<true, false>(a);
+        a.C_per_token ? scan_as<true, true>(a) : scan_as<true, false>(a);
     } else {
-        a.C_per_token ? scan_regions<false, true>(a) : scan_regions<false, false>(a);
+        a.C_per_token ? scan_as<false, true>(a) : scan_as<false, false>(a);
     }
 }
 
 }  // namespace
 
 extern const SelectiveScanKernels selective_scan_kernels;
-const SelectiveScanKernels selective_scan_kernels = {kWidth, kBlocks* kWidth, scan};
+const SelectiveScanKernels selective_scan_kernels = {kWidth, scan};
 
 }  // namespace seqmix::SEQMIX_ISA

@@ -31,14 +31,33 @@ struct SelectiveScanArgs {
     ptrdiff_t h_stride;
     float* y;  // (T',C')
     ptrdiff_t y_stride;
+    float* scratch;  // selective_scan_scratch() floats, for this call alone
 };
 
 struct SelectiveScanKernels {
-    int width;              // f32 lanes
-    int64_t channel_block;  // channels per call that suit the caches; a multiple of width
+    int width;  // f32 lanes
     void (*scan)(const SelectiveScanArgs&);
 };
 
 SEQMIX_DECLARE_KERNELS(SelectiveScanKernels, selective_scan_kernels)
+
+// Channels per call, of those of a row or group. Wide rows read best, but two threads want two equal
+// parts; what a call keeps of A and h should stay in the L2 cache (768 KB).
+SEQMIX_INLINE int64_t selective_scan_channels(int64_t channels, int64_t states) {
+    constexpr int64_t kMost = 768, kLeast = 256, kLine = 16, kRecords = 98304;
+    const int64_t parts =
+        channels < 2 * kLeast ? 1 : 2 * ((channels + 2 * kMost - 1) / (2 * kMost));
+    const int64_t part = (channels + parts - 1) / parts;
+    const int64_t most = kRecords / states / kLine * kLine;
+    const int64_t block = (part + kLine - 1) / kLine * kLine;
+    return block <= most ? block : most < kLine ? kLine : most;
+}
+
+// Floats of scratch for calls of so many channels at most; `constants` of the two maps B and C are
+// not per token.
+SEQMIX_INLINE int64_t selective_scan_scratch(int64_t channels, int64_t states, int64_t constants) {
+    constexpr int64_t kLine = 16;  // the widest vector, and a cache line
+    return (2 + constants) * states * ((channels + kLine - 1) / kLine * kLine);
+}
 
 }  // namespace seqmix

@@ -11,8 +11,8 @@
 // Independent over rows, channels and states; sequential in time. A run may be cut anywhere: h is
 // read at entry and written at exit. Nothing is divided by products of decays, so exp(dt A) may
 // underflow.
-// Numerics: f32 throughout; 2^x within 2.5e-7; the sums over n in register groups whose order is
-// fixed by N and the level. Cuts of time do not change results. A state of f32 keeps about
+// Numerics: f32 throughout; 2^x within 2.5e-7, beside what rounding x makes; y sums even n and odd n
+// apart, both in order. Cuts of time do not change results. A state of f32 keeps about
 // 6e-8 / (1 - decay) relative accuracy under constant input, the recurrence's own limit.
 // Signed A, delta of either sign and any finite size are right, up to overflow.
 // kernel.h has the argument struct and the table, reference.h the definition in double.

@@ -18,7 +18,9 @@ SEQMIX_INLINE void map(const float* in, float* out, int64_t n, const Function& f
     void probe_##name(const float* in, float* out, int64_t n) {                 \
         map(in, out, n, [](Vec x) SEQMIX_INLINE_LAMBDA { return expression; }); \
     }
-SEQMIX_PROBE_MAP(exp2_fast, exp2_fast(x))
+SEQMIX_PROBE_MAP(exp2_fast, exp2_fast(x, set1(1.0f)))
+SEQMIX_PROBE_MAP(softplus_fast, softplus_fast(x))
+SEQMIX_PROBE_MAP(silu_fast, silu_fast(x))
 SEQMIX_PROBE_MAP(exp2, exp2(x))
 SEQMIX_PROBE_MAP(exp, exp(x))
 SEQMIX_PROBE_MAP(log, log(x))
@@ -104,6 +106,8 @@ void probe_reduce(const float* a, float* out) {
 extern const SimdProbeKernels simd_probe_kernels;
 const SimdProbeKernels simd_probe_kernels = {kWidth,
                                              probe_exp2_fast,
+                                             probe_softplus_fast,
+                                             probe_silu_fast,
                                              probe_exp2,
                                              probe_exp,
                                              probe_log,
