@@ -53,13 +53,8 @@ Status match_shape(const Plan& plan, const Slot& slot, const View& view, Argumen
         args->time = time;
         args->rows = rows;
     }
-    std::string expected;
-    for (size_t v = 0; v < slot.shapes.size(); ++v) {
-        expected += v == 0 ? "" : " or ";
-        expected += expected_shape(slot, v, args->batch, args->time, args->rows);
-    }
     return fail(SEQMIX_ERR_SHAPE, type_of(plan), ": tensor '", slot.name, "' shape ", view.dims(),
-                ", expected ", expected);
+                ", expected ", expected_shapes(slot, args->batch, args->time, args->rows));
 }
 
 int64_t control_value(const View& view, int64_t i, int64_t j = 0) {
@@ -242,6 +237,15 @@ std::string expected_shape(const Slot& slot, size_t variant, int64_t batch, int6
         }
     }
     return out + ")";
+}
+
+std::string expected_shapes(const Slot& slot, int64_t batch, int64_t time, int64_t rows) {
+    std::string expected;
+    for (size_t v = 0; v < slot.shapes.size(); ++v) {
+        expected += v == 0 ? "" : " or ";
+        expected += expected_shape(slot, v, batch, time, rows);
+    }
+    return expected;
 }
 
 RowSpan row_span(const Plan& plan, const Arguments& args, int64_t r) {

@@ -260,7 +260,7 @@ Status add_weight(const Plan& plan, const seqmix_arg& arg, Allocator allocator,
     }
     if (match_weight_shape(*slot, view.dims()) < 0) {
         return fail(SEQMIX_ERR_SHAPE, type, ": tensor '", name, "' shape ", view.dims(),
-                    ", expected ", expected_shape(*slot, 0, -1, -1, -1));
+                    ", expected ", expected_shapes(*slot, -1, -1, -1));
     }
     WeightStore::Entry entry{arg.slot, arg.index, {}, {}};
     entry.weight.dtype = view.dtype;
