@@ -195,7 +195,7 @@ int64_t step_tokens(const Plan& plan, bool real64) {
 }
 
 Status plan_layer(const Mixer& mixer, const Attributes& given, Isa isa, std::string role,
-                  std::shared_ptr<const LayerCore>* out) {
+                  std::shared_ptr<LayerCore>* out) {
     const Schema& schema = *mixer.schema;
     Attributes resolved;
     SEQMIX_TRY(resolve_attributes(schema, given, &resolved));
@@ -216,7 +216,6 @@ Status plan_layer(const Mixer& mixer, const Attributes& given, Isa isa, std::str
     core->step_tokens = step_tokens(*plan, isa == Isa::reference);
     core->plan = std::move(plan);
     core->role = std::move(role);
-    core->info = layer_info_json(*core, isa);
     *out = std::move(core);
     return Status();
 }
