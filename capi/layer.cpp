@@ -95,8 +95,9 @@ seqmix_status seqmix_layer_plan(seqmix_context* context, const char* type,
         if (mixer == nullptr) {
             return fail(SEQMIX_ERR_UNKNOWN_TYPE, "no type '", type, "'");
         }
-        std::shared_ptr<const LayerCore> core;
+        std::shared_ptr<LayerCore> core;
         SEQMIX_TRY(plan_layer(*mixer, attributes_of(config), context->isa, "", &core));
+        core->info = layer_info_json(*core, context->isa);
         *layer = wrap(Ref<seqmix_context>::share(context), std::move(core));
         return Status();
     });

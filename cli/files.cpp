@@ -54,6 +54,15 @@ std::string read_file(const std::string& path) {
     return content;
 }
 
+std::string read_regular_file(const std::string& path) {
+    struct stat info {};
+    const bool open_already = path == "-" || path == "/dev/stdin" || path.starts_with("/dev/fd/");
+    if (!open_already && stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+        throw Failure(kCannotRead, path + ": not a regular file");
+    }
+    return read_file(path);
+}
+
 std::vector<int64_t> parse_tokens(std::string_view text, const std::string& path) {
     const auto refuse = [&](const std::string& why) -> void {
         throw Failure(kCannotRead, path + ": " + why);

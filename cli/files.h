@@ -11,6 +11,9 @@ namespace seqmix_cli {
 
 // The bytes of a file; "-" is stdin.
 std::string read_file(const std::string& path);
+// The same of a regular file: opening a named pipe would wait for somebody to write. "-" and what the
+// shell passes as /dev/stdin or /dev/fd/N are open already, and read whatever they are.
+std::string read_regular_file(const std::string& path);
 
 // Token ids separated by white space or commas, or a JSON array of them.
 std::vector<int64_t> parse_tokens(std::string_view text, const std::string& path);

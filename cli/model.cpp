@@ -205,7 +205,7 @@ std::vector<StateTensor> state_tensors(const Child& child, const seqmix_state* v
     return tensors;
 }
 
-std::vector<int64_t> state_positions(const seqmix_state* state) {
+std::vector<int64_t> state_positions(const seqmix_state* state, const std::string& subject) {
     std::vector<int64_t> positions;
     int64_t position = 0;
     seqmix_status status = SEQMIX_OK;
@@ -214,7 +214,7 @@ std::vector<int64_t> state_positions(const seqmix_state* state) {
         positions.push_back(position);
     }
     if (status != SEQMIX_ERR_INVALID_ARGUMENT) {  // which says that there are no more rows
-        check(status, kCannotRead);
+        check(status, kCannotRead, subject);
     }
     return positions;
 }

@@ -97,7 +97,7 @@ struct StateTensor {
 };
 std::vector<StateTensor> state_tensors(const Child& child, const seqmix_state* view, int64_t rows);
 State child_state(const seqmix_state* state, size_t index);
-// The number of rows of a state, found by asking for positions.
-std::vector<int64_t> state_positions(const seqmix_state* state);
+// The position of each row; a failure (layers at different ones) names `subject`, the state's file.
+std::vector<int64_t> state_positions(const seqmix_state* state, const std::string& subject = {});
 
 }  // namespace seqmix_cli

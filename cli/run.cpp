@@ -90,7 +90,7 @@ int run_generate(const GenerateOptions& options) {
         const Session session = read_session(options.load_state);
         model.check_tokens(session.pending, options.load_state);
         state = load_blob(model, session.blob, options.load_state, options.accept_other_weights);
-        if (state_positions(state.get()).size() != 1) {
+        if (state_positions(state.get(), options.load_state).size() != 1) {
             throw Failure(kCannotRead, options.load_state + ": the state has more than one row");
         }
         input = session.pending;

@@ -50,6 +50,11 @@ int run_score(const ScoreOptions& options) {
         for (size_t i = 0; i < count; ++i) {
             const int64_t id = ids[first + i + 1];
             const double cost = surprise(std::span(logits).subspan(i * vocab, vocab), id);
+            if (!std::isfinite(cost)) {
+                throw Failure(kFailed, "token " + std::to_string(first + i + 1) +
+                                           " has no finite likelihood: the model gave logits that "
+                                           "are not finite");
+            }
             nats += cost;
             if (keep) {
                 token_nats.push_back(cost);

@@ -25,9 +25,12 @@ struct Error {
     bool ran = true;  // false: the type cannot run this way
     double absolute = 0;
     double relative = 0;
+    bool wanted_finite = true;  // false: so are not even the reference's numbers
 
+    bool finite() const { return std::isfinite(absolute); }
     void add(const Error& other) {
         ran = ran && other.ran;
+        wanted_finite = wanted_finite && other.wanted_finite;
         absolute = std::max(absolute, other.absolute);
         relative = std::max(relative, other.relative);
     }
@@ -42,6 +45,7 @@ Error compare(std::span<const T> got, std::span<const T> wanted) {
             std::abs(static_cast<double>(got[i]) - static_cast<double>(wanted[i]));
         if (!std::isfinite(difference)) {
             error.absolute = error.relative = std::numeric_limits<double>::infinity();
+            error.wanted_finite = std::isfinite(wanted[i]);
             return error;
         }
         error.absolute = std::max(error.absolute, difference);
@@ -137,6 +141,19 @@ struct Row {
             worst = std::max(worst, error.ran ? error.relative : 0.0);
         }
         return worst;
+    }
+    // Why nothing can be compared, or "".
+    std::string not_finite(const std::string& isa) const {
+        Error all = state;
+        all.ran = true;
+        for (const Error& error : modes) {
+            all.add(error);
+        }
+        if (all.finite()) {
+            return {};
+        }
+        return "layer " + layer + " (" + role + ") gives numbers that are not finite" +
+               (all.wanted_finite ? " at level " + isa + " only" : ", in double precision too");
     }
 };
 
@@ -380,6 +397,12 @@ int run_selftest(const SelftestOptions& options) {
         std::printf("%s: largest relative error %.1e, tolerance %.1e\n",
                     passed ? "passed" : "FAILED", worst, options.tolerance);
         flush_stdout();
+    }
+    // The first of them, since what follows a layer is fed by it.
+    for (const Row& row : rows) {
+        if (const std::string why = row.not_finite(isa); !why.empty()) {
+            throw Failure(kCheckFailed, why);
+        }
     }
     return passed ? kOk : kCheckFailed;
 }

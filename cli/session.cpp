@@ -16,7 +16,7 @@ constexpr uint32_t kMostPending = 1u << 20;
 }  // namespace
 
 Session read_session(const std::string& path) {
-    std::string content = read_file(path);
+    std::string content = read_regular_file(path);
     Session session;
     if (content.compare(0, kMagic.size(), kMagic) != 0) {
         session.bare = true;

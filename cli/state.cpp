@@ -85,7 +85,7 @@ int run_state_show(const StateShowOptions& options) {
         const Model model(options.common.context, options.common.model);
         const State state =
             load_blob(model, session.blob, options.file, options.accept_other_weights);
-        const std::vector<int64_t> positions = state_positions(state.get());
+        const std::vector<int64_t> positions = state_positions(state.get(), options.file);
         result["positions"] = positions;
         result["state_bytes"] = seqmix_state_bytes(state.get());
         for_each_child(model, state.get(), [&](size_t i, const Child& child, seqmix_state* view) {
@@ -135,8 +135,8 @@ int run_state_diff(const StateDiffOptions& options) {
     const Session b = read_session(options.second);
     const State state_a = load_blob(model, a.blob, options.first, options.accept_other_weights);
     const State state_b = load_blob(model, b.blob, options.second, options.accept_other_weights);
-    const std::vector<int64_t> positions_a = state_positions(state_a.get());
-    const std::vector<int64_t> positions_b = state_positions(state_b.get());
+    const std::vector<int64_t> positions_a = state_positions(state_a.get(), options.first);
+    const std::vector<int64_t> positions_b = state_positions(state_b.get(), options.second);
     const auto rows = static_cast<int64_t>(positions_a.size());
 
     bool differ = positions_a != positions_b;

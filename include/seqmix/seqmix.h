@@ -486,7 +486,8 @@ SEQMIX_API seqmix_status seqmix_layer_prepare(const seqmix_layer *layer, int64_t
 SEQMIX_API size_t seqmix_layer_child_count(const seqmix_layer *layer) SEQMIX_NOEXCEPT;
 
 /* Child i as a layer of its own. A stack's forward is its children's in turn, bit for bit (at level
- * reference when what goes from child to child is f64).
+ * reference when what goes from child to child is f64): each child's y is the next one's x. A pool
+ * has one vector a row and no time left, y (R,D); the head takes the same memory as x (R,1,D).
  * Ownership: the caller releases it; it keeps what it needs alive. Threads: any.
  * Errors: NULL_ARGUMENT, INVALID_ARGUMENT, NO_MEMORY. Since 0.1. */
 SEQMIX_API seqmix_status seqmix_layer_child(const seqmix_layer *layer, size_t i,

@@ -71,7 +71,7 @@ Status make_child(const ChildSpec& spec, const Checkpoint& checkpoint, Allocator
     if (mixer == nullptr) {
         return fail(SEQMIX_ERR_INTERNAL, "open: no type '", spec.type, "'");
     }
-    std::shared_ptr<const LayerCore> planned;
+    std::shared_ptr<LayerCore> planned;
     SEQMIX_TRY(plan_layer(*mixer, spec.attributes, isa, spec.role, &planned));
     auto store = std::make_shared<WeightStore>();
     for (const auto& file : checkpoint.files) {

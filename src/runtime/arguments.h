@@ -39,5 +39,7 @@ RowSpan row_span(const Plan& plan, const Arguments& args, int64_t r);
 // "(B=2,T=128,N=16)" for messages; unknown sizes keep their letter.
 std::string expected_shape(const Slot& slot, size_t variant, int64_t batch, int64_t time,
                            int64_t rows);
+// Every shape that the slot takes: "(E=4,1,K=3) or (E=4,K=3)".
+std::string expected_shapes(const Slot& slot, int64_t batch, int64_t time, int64_t rows);
 
 }  // namespace seqmix

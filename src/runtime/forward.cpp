@@ -111,6 +111,7 @@ class ForwardCall {
 
   private:
     Status check_state();
+    Status check_distinct_rows();
     void start_cursors();
     Status run_chunks(const seqmix_forward_options& options);
     // Token i of a row, in order of processing.
@@ -150,6 +151,7 @@ class ForwardCall {
     int64_t longest_ = 0;      // tokens of the longest row
     uint64_t total_ = 0, done_ = 0;
     const View* seq_idx_ = nullptr;
+    int64_t step_rows_begin_ = 0, step_rows_end_ = 0;  // rows of the call that the step is made of
     bool constants_ready_ = false;
 };
 
@@ -198,6 +200,26 @@ Status ForwardCall::check_state() {
     return Status();
 }
 
+// No state row is named twice. Sorted where the cursors will be: a call has no other memory.
+Status ForwardCall::check_distinct_rows() {
+    if (args_.find(plan_, SEQMIX_SLOT_ROWS) == nullptr) {
+        return Status();
+    }
+    Cursor *first = buffers_.cursors, *end = first + args_.rows;
+    for (int64_t r = 0; r < args_.rows; ++r) {
+        first[r].span = row_span(plan_, args_, r);
+    }
+    const auto row = [](const Cursor& cursor) { return cursor.span.state_row; };
+    std::sort(first, end, [&](const Cursor& a, const Cursor& b) { return row(a) < row(b); });
+    const Cursor* twice = std::adjacent_find(
+        first, end, [&](const Cursor& a, const Cursor& b) { return row(a) == row(b); });
+    if (twice != end) {
+        return fail(SEQMIX_ERR_INVALID_ARGUMENT, core_.type(), ": 'rows' names row ", row(*twice),
+                    " twice");
+    }
+    return Status();
+}
+
 void ForwardCall::start_cursors() {
     for (int64_t r = 0; r < args_.rows; ++r) {
         Cursor& cursor = buffers_.cursors[r];
@@ -223,7 +245,8 @@ void ForwardCall::start_cursors() {
     }
 }
 
-// Whether a segment of `count` tokens at `place` keeps every directly written slot one matrix.
+// Whether a segment of `count` tokens at `place` keeps every directly written slot one matrix, which
+// the step so far is: every segment of it has passed here.
 bool ForwardCall::direct_slots_continue(const Place& place, int64_t count) const {
     const Step& step = buffers_.step;
     if (step.segment_count == 0 || layer_.real64()) {
@@ -238,13 +261,11 @@ bool ForwardCall::direct_slots_continue(const Place& place, int64_t count) const
         }
         const Segment& last = step.segments[step.segment_count - 1];
         const Place& at = step.places[step.segment_count - 1];
-        const ptrdiff_t inside = step.direction * view.strides[1];
-        ptrdiff_t distance = inside;
-        if (step.tokens > 1) {
-            in_place(view, step, &distance);
-        } else if (count == 1) {
+        if (step.tokens == 1 && count == 1) {
             continue;  // two single tokens are a matrix wherever they lie
         }
+        const ptrdiff_t inside = step.direction * view.strides[1];
+        const ptrdiff_t distance = token_distance(view, step);
         const std::byte* next =
             token_address(view, at) + (distance * last.count) * view.element_size();
         if ((count > 1 && distance != inside) || token_address(view, place) != next) {
@@ -265,6 +286,13 @@ Status ForwardCall::add_piece(int64_t row, int64_t begin, int64_t end) {
                                            cursor.span.state_row};
         }
     };
+    const auto consume = [&](int64_t count) {
+        cursor.consumed += count;
+        if (step_rows_end_ == step_rows_begin_) {
+            step_rows_begin_ = row;
+        }
+        step_rows_end_ = row + 1;  // rows come in their order
+    };
     for (int64_t i = begin; i < end;) {
         int64_t stop = end;
         bool reset = false;
@@ -277,7 +305,7 @@ Status ForwardCall::add_piece(int64_t row, int64_t begin, int64_t end) {
                 ++stop;
             }
             if (value < 0) {
-                cursor.consumed += stop - i;
+                consume(stop - i);
                 i = stop;
                 continue;
             }
@@ -293,7 +321,7 @@ Status ForwardCall::add_piece(int64_t row, int64_t begin, int64_t end) {
         step.places[step.segment_count] = place_of(cursor, i);
         ++step.segment_count;
         step.tokens += stop - i;
-        cursor.consumed += stop - i;
+        consume(stop - i);
         i = stop;
     }
     close_run();
@@ -395,7 +423,7 @@ void ForwardCall::write_op_states() {
 }
 
 void ForwardCall::finish_step() {
-    for (int64_t r = 0; r < args_.rows; ++r) {
+    for (int64_t r = step_rows_begin_; r < step_rows_end_; ++r) {
         Cursor& cursor = buffers_.cursors[r];
         if (cursor.consumed == 0) {
             continue;
@@ -411,6 +439,7 @@ void ForwardCall::finish_step() {
         }
         cursor.consumed = 0;
     }
+    step_rows_begin_ = step_rows_end_ = 0;
     buffers_.step.tokens = 0;
     buffers_.step.segment_count = 0;
     buffers_.step.run_count = 0;
@@ -519,6 +548,7 @@ Status ForwardCall::run(const seqmix_arg* args, size_t n, const seqmix_forward_o
     most_tokens_ =
         plan_.chunk == kWholeSequence ? args_.tokens : std::max(core_.step_tokens, plan_.chunk);
     std::fill_n(buffers_.matrices, plan_.slot_limit(), Matrix{});
+    SEQMIX_TRY(check_distinct_rows());
     start_cursors();
     zero_padding(plan_, args_);
 

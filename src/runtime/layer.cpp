@@ -195,7 +195,7 @@ int64_t step_tokens(const Plan& plan, bool real64) {
 }
 
 Status plan_layer(const Mixer& mixer, const Attributes& given, Isa isa, std::string role,
-                  std::shared_ptr<const LayerCore>* out) {
+                  std::shared_ptr<LayerCore>* out) {
     const Schema& schema = *mixer.schema;
     Attributes resolved;
     SEQMIX_TRY(resolve_attributes(schema, given, &resolved));
@@ -216,7 +216,6 @@ Status plan_layer(const Mixer& mixer, const Attributes& given, Isa isa, std::str
     core->step_tokens = step_tokens(*plan, isa == Isa::reference);
     core->plan = std::move(plan);
     core->role = std::move(role);
-    core->info = layer_info_json(*core, isa);
     *out = std::move(core);
     return Status();
 }
@@ -260,7 +259,7 @@ Status add_weight(const Plan& plan, const seqmix_arg& arg, Allocator allocator,
     }
     if (match_weight_shape(*slot, view.dims()) < 0) {
         return fail(SEQMIX_ERR_SHAPE, type, ": tensor '", name, "' shape ", view.dims(),
-                    ", expected ", expected_shape(*slot, 0, -1, -1, -1));
+                    ", expected ", expected_shapes(*slot, -1, -1, -1));
     }
     WeightStore::Entry entry{arg.slot, arg.index, {}, {}};
     entry.weight.dtype = view.dtype;

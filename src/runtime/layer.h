@@ -36,7 +36,7 @@ struct LayerCore {
     std::shared_ptr<const Bound> bound;          // null for a plan, or an incomplete checkpoint
     std::string role;                            // of a stack's child
     std::vector<std::shared_ptr<const LayerCore>> children;
-    std::string info;         // JSON
+    std::string info;         // JSON; a plan has it only where it is handed out
     std::string missing;      // why an incomplete checkpoint cannot run; empty = it can
     int64_t step_tokens = 0;  // most packed tokens of a step (unless one chunk is longer)
 
@@ -59,7 +59,7 @@ Status resolve_attributes(const Schema& schema, const Attributes& given, Attribu
 // Plan, bind and wrap; the pieces of seqmix_layer_plan and seqmix_layer_bind. `role` is that of a
 // stack's child, else empty.
 Status plan_layer(const Mixer& mixer, const Attributes& given, Isa isa, std::string role,
-                  std::shared_ptr<const LayerCore>* core);
+                  std::shared_ptr<LayerCore>* core);
 Status bind_layer(const LayerCore& planned, std::shared_ptr<const WeightStore> weights,
                   Allocator allocator, Isa isa, std::shared_ptr<LayerCore>* core);
 // Every required weight is there.

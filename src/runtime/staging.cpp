@@ -29,26 +29,31 @@ std::byte* token_address(const View& view, const Place& place) {
            (place.batch * view.strides[0] + place.token * view.strides[1]) * view.element_size();
 }
 
+ptrdiff_t token_distance(const View& view, const Step& step) {
+    if (step.segment_count > 1 && step.segments[0].count == 1) {
+        return (token_address(view, step.places[1]) - token_address(view, step.places[0])) /
+               view.element_size();
+    }
+    return step.direction * view.strides[1];
+}
+
 bool in_place(const View& view, const Step& step, ptrdiff_t* stride) {
     if (!view.aligned() || !view.dense_from(2)) {
         return false;
     }
-    const int64_t inside = step.direction * view.strides[1] * view.element_size();
-    int64_t distance = inside;
-    if (step.segment_count > 1 && step.segments[0].count == 1) {
-        distance = token_address(view, step.places[1]) - token_address(view, step.places[0]);
-    }
+    const ptrdiff_t inside = step.direction * view.strides[1];
+    const ptrdiff_t distance = token_distance(view, step);
     for (int64_t s = 0; s < step.segment_count; ++s) {
         if (step.segments[s].count > 1 && distance != inside) {
             return false;
         }
-        if (s > 0 &&
-            token_address(view, step.places[s]) !=
-                token_address(view, step.places[s - 1]) + distance * step.segments[s - 1].count) {
+        if (s > 0 && token_address(view, step.places[s]) !=
+                         token_address(view, step.places[s - 1]) +
+                             distance * step.segments[s - 1].count * view.element_size()) {
             return false;
         }
     }
-    *stride = distance / view.element_size();
+    *stride = distance;
     return true;
 }
 

@@ -31,8 +31,9 @@ struct Step {
     int64_t direction = 1;  // -1: tokens are read last to first
 };
 
-// Bytes from one packed token to the next when that distance is the same all through the step and the
-// tokens can be used in place; false otherwise.
+// Elements from one packed token to the next, as the first two tokens of the step have it.
+ptrdiff_t token_distance(const View& view, const Step& step);
+// Whether that distance is the same all through the step and the tokens can be used in place.
 bool in_place(const View& view, const Step& step, ptrdiff_t* stride);
 std::byte* token_address(const View& view, const Place& place);
 

@@ -231,9 +231,12 @@ static void layers(int threads) {
     seqmix_state* state = NULL;
     seqmix_state_options options;
     call *big, *small;
-    int64_t id = 0;
+    int64_t id = 0, two = 2;
+    array rows; /* named out of order, which takes sorting */
     int i;
     counters_work(context);
+    array_make(&rows, SEQMIX_DL_INT, 64, 1, &two);
+    ((int64_t*)rows.data)[0] = 1;
     memset(&options, 0, sizeof options);
     options.struct_size = sizeof options;
     options.batch = 2;
@@ -248,6 +251,9 @@ static void layers(int threads) {
     for (i = 0; i < 20; ++i) {
         forward("mamba, single step", threads, mamba, state, small->args, small->n);
     }
+    small->args[small->n].slot = SEQMIX_SLOT_ROWS;
+    small->args[small->n].tensor = &rows.tensor;
+    forward("mamba, named rows", threads, mamba, state, small->args, small->n + 1);
     arm();
     CHECK(seqmix_state_snapshot(state, -1, &id) == SEQMIX_OK);
     disarm("seqmix_state_snapshot", threads);
@@ -258,6 +264,7 @@ static void layers(int threads) {
     disarm("rollback and reset", threads);
     call_free(big);
     call_free(small);
+    free(rows.data);
 
     REQUIRE_OK(make_scan(context, 64, 16, &scan));
     REQUIRE_OK(seqmix_layer_prepare(scan, 2, 1200, 1));

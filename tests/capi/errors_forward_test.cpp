@@ -78,6 +78,11 @@ TEST_F(ScanErrors, Shapes) {
            [](Call& c) {
                c.b = Tensor(DType::f32, {kB, kT, 5});
            });
+    // All shapes that the slot takes.
+    expect(SEQMIX_ERR_SHAPE, HasSubstr("'C' shape (4,6), expected (D=6,N=4) or (B=2,T=7,N=4)"),
+           [](Call& c) {
+               c.c = Tensor(DType::f32, {kN, kD});
+           });
     expect(SEQMIX_ERR_SHAPE, AllOf(HasSubstr("'B'"), HasSubstr("(2,8,4)"), HasSubstr("T=7")),
            [](Call& c) {
                c.b = Tensor(DType::f32, {kB, kT + 1, kN});

@@ -139,6 +139,9 @@ TEST(BindErrors, MissingWrongAndUnknownWeights) {
     EXPECT_ERROR(SEQMIX_ERR_SHAPE, without("", name, Tensor(DType::f32, {10, 15})),
                  says("(10,15)"));
     EXPECT_ERROR(SEQMIX_ERR_SHAPE, without("", name, Tensor(DType::f32, {160})), says("(160)"));
+    // All shapes that the slot takes.
+    EXPECT_ERROR(SEQMIX_ERR_SHAPE, without("", "conv1d.weight", Tensor(DType::f32, {3, 16})),
+                 HasSubstr("expected (E=16,1,K=4) or (E=16,K=4)"));
     EXPECT_ERROR(SEQMIX_ERR_DTYPE, without("", name, Tensor(DType::i32, {10, 16})), says("i32"));
     const Tensor transposed = Tensor(DType::f32, {16, 10}).permute({1, 0});
     EXPECT_STATUS(SEQMIX_OK, without("", name, transposed));

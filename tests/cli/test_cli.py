@@ -76,6 +76,16 @@ def embedding_name(tensors):
     return next(name for name in tensors if "embed" in name)
 
 
+def write_broken_checkpoint(folder):
+    """The shipped model with NaN in its third block."""
+    config, tensors = read_checkpoint(MODEL)
+    name = next(name for name in tensors if ".layers.2." in name and name.endswith(".D"))
+    dtype, shape, content = tensors[name]
+    tensors[name] = (dtype, shape, struct.pack("<f", float("nan")) + content[4:])
+    write_checkpoint(folder, config, tensors)
+    return folder
+
+
 class Case(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.mkdtemp(prefix="seqmix_cli_")
@@ -473,12 +483,27 @@ class States(Case):
                 struct.pack_into("<I", changed, len(changed) - 4, zlib.crc32(changed[:-4]))
                 file = self.write(name, changed)
                 message = self.refused(CANNOT_READ, "run", "--model", MODEL, "--load-state", file,
-                                       "--prompt", "a")
+                                       "--prompt", "a", says=file)
                 self.assertNotIn("more than one row", message)
+                self.refused(CANNOT_READ, "state", "diff", state, file, "--model", MODEL, says=file)
+
+    def test_only_regular_files(self):
+        """A pipe without a writer would be waited for; what the shell has opened is no such thing."""
+        pipe = self.path("pipe")
+        os.mkfifo(pipe)
+        for file in (pipe, self.folder, "/dev/zero"):
+            self.refused(CANNOT_READ, "state", "show", file, says=file)
+            self.refused(CANNOT_READ, "run", "--model", MODEL, "--load-state", file, says=file)
+        state = self.save("s", "--prompt", PROMPT, "-n", 10)
+        wanted = self.json("state", "show", state)["blob"]
+        with open(state, "rb") as file:
+            content = file.read()
+        for name in ("-", "/dev/stdin"):
+            self.assertEqual(self.json("state", "show", name, stdin=content)["blob"], wanted)
 
     def test_endless_device(self):
         if os.path.exists("/dev/zero"):
-            self.refused(CANNOT_READ, "state", "show", "/dev/zero", says="device")
+            self.refused(CANNOT_READ, "score", "--model", MODEL, "--text", "/dev/zero", says="device")
 
     def test_failed_save_keeps_the_old_file(self):
         state = self.save("s", "--prompt", PROMPT, "-n", 10)
@@ -578,6 +603,11 @@ class Score(Case):
         self.assertEqual([int(v) for v in lines[0].split()[:2]], [1, TEXT[1]])
         self.assertIn("bits per byte", lines[-1])
 
+    def test_not_finite(self):
+        model, text = write_broken_checkpoint(self.path("broken")), self.write("text", TEXT)
+        for more in ([], ["--json"], ["--chunk", 10]):
+            self.refused(FAILED, "score", "--model", model, "--text", text, *more, says="not finite")
+
     def test_too_short(self):
         self.refused(USAGE, "score", "--model", MODEL, "--text", self.write("one", b"a"))
 
@@ -650,6 +680,15 @@ class Selftest(Case):
         self.assertEqual(result["tokens"], 20)
         self.ok("selftest", "--model", MODEL, "--length", 20, "--tolerance", 1e-12,
                 code=CHECK_FAILED)
+
+    def test_not_finite(self):
+        model = write_broken_checkpoint(self.path("broken"))
+        for more in ([], ["--json"]):
+            done = seqmix("selftest", "--model", model, "--length", 10, *more)
+            self.assertEqual(done.returncode, CHECK_FAILED)
+            self.assertEqual(done.stderr, b"seqmix: layer 3 (block) gives numbers that are not "
+                                          b"finite, in double precision too\n")
+            self.assertTrue(done.stdout)
 
     def test_input(self):
         text = self.write("text", TEXT)

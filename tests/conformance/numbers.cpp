@@ -520,6 +520,42 @@ void run_init(const Env& env, BatchTime) {
     require(!any || !random || differs, "another seed gives the same numbers");
 }
 
+// Without a required weight a layer does not bind, and says which it was. An optional one may be
+// missing, and then some case of the type leaves it out, or nothing would say what comes out.
+void run_absent_weights(const Env& env, BatchTime) {
+    const Model model = env.model();
+    for (const auto& [left_out, values] : model.weights()) {
+        std::vector<std::unique_ptr<Buffer>> buffers;
+        std::vector<seqmix_arg> args;
+        for (const auto& [number, kept] : model.weights()) {
+            if (number != left_out) {
+                buffers.push_back(std::make_unique<Buffer>(kept, Type::f32));
+                args.push_back({number, 0, 0, 0, buffers.back()->tensor()});
+            }
+        }
+        const Slot& slot = *model.find(left_out);
+        seqmix_layer* bound = nullptr;
+        const seqmix_status status =
+            seqmix_layer_bind(model.plan(), args.data(), args.size(), &bound);
+        seqmix_layer_release(bound);
+        if (!slot.optional) {
+            const std::string message = seqmix_last_error();
+            require(status == SEQMIX_ERR_MISSING_TENSOR &&
+                        message.find("'" + slot.name + "'") != std::string::npos,
+                    "without " + slot.name + ": " + seqmix_status_name(status) + ", " + message);
+            continue;
+        }
+        check(status, "without the optional " + slot.name);
+        const std::vector<Case>& cases = env.mixer.cases;
+        require(std::any_of(cases.begin(), cases.end(),
+                            [&](const Case& one) {
+                                return std::find(one.absent.begin(), one.absent.end(), slot.name) !=
+                                       one.absent.end();
+                            }),
+                slot.name + " is optional, and no case of cases.cpp leaves it out");
+    }
+}
+
 bool has_time_output(const MixerCases&, const Facts& facts) { return facts.causal; }
 bool is_reversible(const MixerCases&, const Facts& facts) { return facts.reversible; }
 bool materializes(const MixerCases&, const Facts& facts) { return facts.materialize; }
@@ -533,6 +569,7 @@ std::vector<Check> number_checks() {
     return {
         {"reference", Each::shape, any_type, run_reference},
         {"optional_tensors", Each::setup, any_type, run_optional_inputs},
+        {"absent_weights", Each::setup, has_weights, run_absent_weights},
         {"chunked", Each::shape, has_time_output, run_chunked},
         {"stepped", Each::shape, has_time_output, run_stepped},
         {"causality", Each::shape, has_time_output, run_causality},

@@ -60,7 +60,7 @@ Tensors mamba(const std::string& embedding = "backbone.embeddings.weight", int l
 Json transformers_config() {
     return {{"model_type", "mamba"},   {"hidden_size", 8},           {"num_hidden_layers", 2},
             {"state_size", 4},         {"conv_kernel", 3},           {"expand", 2},
-            {"intermediate_size", 99}, {"time_step_rank", 2},        {"use_bias", false},
+            {"intermediate_size", 16}, {"time_step_rank", 2},        {"use_bias", false},
             {"use_conv_bias", true},   {"hidden_act", "silu"},       {"layer_norm_epsilon", 1e-4},
             {"vocab_size", 24},        {"tie_word_embeddings", true}};
 }
@@ -457,9 +457,9 @@ TEST(Schemes, EveryTensorIsAWeight) {
 }
 
 TEST(Schemes, ConfigMustAgreeWithTheTensors) {
-    const std::pair<const char*, int64_t> wrong[] = {{"hidden_size", 9},    {"state_size", 5},
-                                                     {"conv_kernel", 4},    {"expand", 3},
-                                                     {"time_step_rank", 3}, {"vocab_size", 23}};
+    const std::pair<const char*, int64_t> wrong[] = {
+        {"hidden_size", 9},        {"state_size", 5},     {"conv_kernel", 4},
+        {"intermediate_size", 24}, {"time_step_rank", 3}, {"vocab_size", 23}};
     for (const auto& [key, value] : wrong) {
         Json config = transformers_config();
         config[key] = value;
@@ -486,8 +486,13 @@ TEST(Schemes, ConfigMustAgreeWithTheTensors) {
                    "config.json gives 1 by 'time_step_rank'");
     config["time_step_rank"] = "automatic";
     expect_refused(plan(mamba(), config), SEQMIX_ERR_BAD_FORMAT, "'automatic'");
-    // Half of an expansion counts, as int(expand * hidden_size).
+    // A stored width is the width, whatever `expand` says.
     config = transformers_config();
+    config["expand"] = 16;
+    EXPECT_TRUE(plan(mamba(), config).status.ok()) << message();
+    // Without it half of an expansion counts, as int(expand * hidden_size).
+    config.erase("intermediate_size");
+    expect_refused(plan(mamba(), config), SEQMIX_ERR_SHAPE, "config.json gives 128 by 'expand'");
     config["expand"] = 2.1;
     EXPECT_TRUE(plan(mamba(), config).status.ok()) << message();
 }
@@ -544,7 +549,8 @@ TEST(Schemes, SizesHaveLimits) {
     Json config = transformers_config();
     config.erase("vocab_size");
     expect_refused(plan(tensors, config), SEQMIX_ERR_LIMIT, "vocab_size 16777217");
-    for (const char* key : {"hidden_size", "vocab_size", "state_size", "conv_kernel"}) {
+    for (const char* key :
+         {"hidden_size", "vocab_size", "state_size", "conv_kernel", "intermediate_size"}) {
         config = transformers_config();
         config[key] = huge;
         expect_refused(plan(mamba(), config), SEQMIX_ERR_LIMIT, key);
@@ -556,6 +562,7 @@ TEST(Schemes, SizesHaveLimits) {
     for (const Json& expand : {Json(0), Json(-2), Json(1e12), Json({{"__float__", "Infinity"}}),
                                Json({{"__float__", "NaN"}})}) {
         config = transformers_config();
+        config.erase("intermediate_size");
         config["expand"] = expand;
         expect_refused(plan(mamba(), config), SEQMIX_ERR_BAD_FORMAT, "'expand'");
     }

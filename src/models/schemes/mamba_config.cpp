@@ -45,7 +45,7 @@ Status get_epsilon(const Json& object, const char* key, double* out) {
     return {};
 }
 
-// d_inner = int(expand * d_model), as both code bases compute it whatever else the file says.
+// d_inner = int(expand * d_model), as both code bases compute it.
 Status get_inner(const Json& object, const MambaConfig& config, std::optional<ConfigSize>& out) {
     std::optional<double> expand;
     SEQMIX_TRY(get_float(object, kSource, "expand", expand));
@@ -123,7 +123,12 @@ Status read_transformers(const Json& config, MambaConfig& out) {
     SEQMIX_TRY(get_size(config, "num_hidden_layers", kMaxLayers, out.n_layer));
     SEQMIX_TRY(get_size(config, "state_size", kMaxSize, out.d_state));
     SEQMIX_TRY(get_size(config, "conv_kernel", kMaxSize, out.d_conv));
-    SEQMIX_TRY(get_inner(config, out, out.d_inner));
+    // A stored width is set over the computed one, and must be: falcon-mamba-7b says expand 16, with
+    // hidden_size 4096 and intermediate_size 8192.
+    SEQMIX_TRY(get_size(config, "intermediate_size", kMaxSize, out.d_inner));
+    if (!out.d_inner) {
+        SEQMIX_TRY(get_inner(config, out, out.d_inner));
+    }
     SEQMIX_TRY(get_rank(config, "time_step_rank", out));
     SEQMIX_TRY(get_bool(config, kSource, "use_bias", out.bias));
     SEQMIX_TRY(get_bool(config, kSource, "use_conv_bias", out.conv_bias));
