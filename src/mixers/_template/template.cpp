@@ -101,7 +101,7 @@ void run(const Bound& base, const Call& call) {
     const Matrix &x = call.slot(kX), &y = call.slot(kY);
     for_each_channel_block(
         call, 0, 1, bound.plan->D, 1, bound.kernels->channel_block,
-        [&](const Segment& segment, int64_t d, int64_t channels, int64_t, float* h) {
+        [&](const Segment& segment, int64_t d, int64_t channels, int64_t, float* h, int64_t) {
             TemplateArgs args{};
             args.tokens = segment.count;
             args.channels = channels;
