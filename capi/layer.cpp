@@ -75,8 +75,9 @@ Status layer_bytes(const seqmix_layer& layer, int32_t kind, int64_t batch, int64
             *bytes = core.mixer().schema->operation ? 0 : state_bytes(core, batch, layer.real64());
             return Status();
         case SEQMIX_BYTES_SCRATCH:
-            return scratch_bytes(core, layer.real64(), layer.context->executor.workers(), batch,
-                                 tokens, bytes);
+            *bytes = scratch_bytes(core, layer.real64(), layer.context->executor.workers(), batch,
+                                   tokens);
+            return Status();
         default:
             return fail(SEQMIX_ERR_INVALID_ARGUMENT, core.type(), ": bytes of kind ", kind,
                         ", expected 0 to 2");

@@ -321,8 +321,7 @@ Status make_stack(const StackSpec& spec, std::vector<std::shared_ptr<const Layer
         bound->kernel_name = SEQMIX_KERNEL_NAME("stack", isa);
         core->bound = std::move(bound);
     }
-    core->step_tokens = step_tokens(*plan, isa == Isa::reference);
-    core->plan = std::move(plan);
+    set_plan(core.get(), std::move(plan), isa == Isa::reference);
     *out = std::move(core);
     return Status();
 }

@@ -70,9 +70,7 @@ template <class Arena>
 void lay_out(Arena& arena, const LayerCore& core, bool real64, size_t workers, int64_t rows,
              int64_t tokens, Buffers* b) {
     const Plan& plan = *core.plan;
-    const int64_t most = plan.chunk == kWholeSequence
-                             ? tokens
-                             : std::min(tokens, std::max(core.step_tokens, plan.chunk));
+    const int64_t most = plan.chunk == kWholeSequence ? tokens : std::min(tokens, core.step_tokens);
     b->cursors = arena.template take<Cursor>(rows);
     b->step.segments = arena.template take<Segment>(most);
     b->step.places = arena.template take<Place>(most);
@@ -545,8 +543,7 @@ Status ForwardCall::run(const seqmix_arg* args, size_t n, const seqmix_forward_o
     workspace_ = layer_.context->workspaces.acquire(measure.bytes());
     Scratch arena(workspace_.data(), workspace_.size());
     lay_out(arena, core_, real64, workers, args_.rows, args_.tokens, &buffers_);
-    most_tokens_ =
-        plan_.chunk == kWholeSequence ? args_.tokens : std::max(core_.step_tokens, plan_.chunk);
+    most_tokens_ = plan_.chunk == kWholeSequence ? args_.tokens : core_.step_tokens;
     std::fill_n(buffers_.matrices, plan_.slot_limit(), Matrix{});
     SEQMIX_TRY(check_distinct_rows());
     start_cursors();
@@ -571,13 +568,12 @@ Status ForwardCall::run(const seqmix_arg* args, size_t n, const seqmix_forward_o
 
 }  // namespace
 
-Status scratch_bytes(const LayerCore& core, bool real64, size_t workers, int64_t rows,
-                     int64_t tokens, uint64_t* bytes) {
+uint64_t scratch_bytes(const LayerCore& core, bool real64, size_t workers, int64_t rows,
+                       int64_t tokens) {
     Measure measure;
     Buffers buffers;
     lay_out(measure, core, real64, workers, rows, tokens, &buffers);
-    *bytes = measure.bytes();
-    return Status();
+    return measure.bytes();
 }
 
 Status forward(const seqmix_layer& layer, seqmix_state* state, const seqmix_arg* args, size_t n,
@@ -615,9 +611,8 @@ Status prepare(const seqmix_layer& layer, int64_t max_batch, int64_t max_tokens,
         return fail(SEQMIX_ERR_LIMIT, type, ": prepare for ", std::max(max_batch, max_tokens),
                     " rows or tokens, expected at most ", kMostTokens);
     }
-    uint64_t bytes = 0;
-    SEQMIX_TRY(scratch_bytes(*layer.core, layer.real64(), layer.context->executor.workers(),
-                             max_batch, max_tokens, &bytes));
+    const uint64_t bytes = scratch_bytes(*layer.core, layer.real64(),
+                                         layer.context->executor.workers(), max_batch, max_tokens);
     std::vector<Workspace> held;
     held.reserve(static_cast<size_t>(concurrent_calls));
     for (int64_t i = 0; i < concurrent_calls; ++i) {

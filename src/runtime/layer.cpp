@@ -185,13 +185,19 @@ Status resolve_attributes(const Schema& schema, const Attributes& given, Attribu
     return Status();
 }
 
-int64_t step_tokens(const Plan& plan, bool real64) {
-    constexpr int64_t kBytes = 24 << 20;  // of activations: well inside the 64 MB promised
-    constexpr int64_t kMost = 4096;
-    const size_t one = plan.mixer->scratch(plan, {1, 1, 1, real64});
-    const size_t many = plan.mixer->scratch(plan, {1025, 1, 1, real64});
-    const auto per_token = static_cast<int64_t>((many - one) / 1024) + 1;
-    return std::clamp<int64_t>(kBytes / per_token, 1, kMost);
+void set_plan(LayerCore* core, std::shared_ptr<Plan> plan, bool real64) {
+    constexpr int64_t kBytes = 24 << 20;
+    constexpr int64_t kMost = 4096, kSample = 1024;
+    core->plan = plan;
+    core->step_tokens = kSample + 1;
+    const auto bytes = [&](int64_t tokens) {
+        return static_cast<int64_t>(scratch_bytes(*core, real64, 1, 1, tokens));
+    };
+    const int64_t per_token = (bytes(kSample + 1) - bytes(1)) / kSample + 1;
+    core->step_tokens = std::clamp<int64_t>(kBytes / per_token, 1, kMost);
+    if (plan->chunk != kWholeSequence) {
+        plan->chunk = std::min(plan->chunk, core->step_tokens);
+    }
 }
 
 Status plan_layer(const Mixer& mixer, const Attributes& given, Isa isa, std::string role,
@@ -213,8 +219,7 @@ Status plan_layer(const Mixer& mixer, const Attributes& given, Isa isa, std::str
         return fail(SEQMIX_ERR_INTERNAL, schema.type, ": ", plan->slots.size(), " slots");
     }
     auto core = std::make_shared<LayerCore>();
-    core->step_tokens = step_tokens(*plan, isa == Isa::reference);
-    core->plan = std::move(plan);
+    set_plan(core.get(), std::move(plan), isa == Isa::reference);
     core->role = std::move(role);
     *out = std::move(core);
     return Status();

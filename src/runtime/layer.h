@@ -38,7 +38,7 @@ struct LayerCore {
     std::vector<std::shared_ptr<const LayerCore>> children;
     std::string info;         // JSON; a plan has it only where it is handed out
     std::string missing;      // why an incomplete checkpoint cannot run; empty = it can
-    int64_t step_tokens = 0;  // most packed tokens of a step (unless one chunk is longer)
+    int64_t step_tokens = 0;  // most packed tokens of a step; no chunk is longer
 
     const Mixer& mixer() const { return *plan->mixer; }
     const char* type() const { return plan->mixer->schema->type; }
@@ -48,9 +48,10 @@ struct LayerCore {
     bool stateful() const { return plan->capabilities.stateful; }
 };
 
-// How many tokens one step takes: activations within a few MB (they stay in the caches), at least one
-// chunk. Depends on the plan only, so the cut is the same for any number of threads.
-int64_t step_tokens(const Plan& plan, bool real64);
+// Gives a core its plan, with steps and chunks of as many tokens as keep what a call takes, copies of
+// its tensors included, within 24 MB: well inside the 64 MB promised. Depends on the plan only, so the
+// cut is the same for any number of threads.
+void set_plan(LayerCore* core, std::shared_ptr<Plan> plan, bool real64);
 // Fingerprint of type and resolved attributes, children included.
 uint64_t config_fingerprint(const LayerCore& core);
 // Attributes of a schema filled with defaults and checked.
@@ -98,8 +99,8 @@ Status forward(const seqmix_layer& layer, seqmix_state* state, const seqmix_arg*
                const seqmix_forward_options* options);
 Status prepare(const seqmix_layer& layer, int64_t max_batch, int64_t max_tokens,
                int64_t concurrent_calls);
-Status scratch_bytes(const LayerCore& core, bool real64, size_t workers, int64_t rows,
-                     int64_t tokens, uint64_t* bytes);
+uint64_t scratch_bytes(const LayerCore& core, bool real64, size_t workers, int64_t rows,
+                       int64_t tokens);
 Status materialize(const seqmix_layer& layer, const seqmix_arg* args, size_t n,
                    const seqmix_materialize_options& options, const seqmix_tensor* M,
                    const seqmix_tensor* v, const seqmix_tensor* y_core);

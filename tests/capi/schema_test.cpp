@@ -320,6 +320,25 @@ TEST(Information, LayerInfo) {
     }
 }
 
+// Steps and chunks get shorter where tokens are wide: with chunks of 512 tokens whatever their width,
+// a block of FalconMamba 7B took 85 MB.
+TEST(Information, ScratchDoesNotGrowWithWidthOrLength) {
+    const Context context = make_context();
+    for (const int64_t width : {16, 768, 4096, 16384}) {
+        for (const Layer& layer :
+             {plan(context, "mamba", Config().set("d_model", width)),
+              plan(context, "block", Config().set("d_model", width).set("mixer", "mamba")),
+              plan(context, "selective_scan_op", Config().set("d_inner", width)),
+              plan(context, "norm", Config().set("d_model", width)),
+              plan(context, "linear", Config().set("d_in", width).set("d_out", width))}) {
+            uint64_t bytes = 0;
+            check(seqmix_layer_bytes(layer.get(), SEQMIX_BYTES_SCRATCH, 1, 1 << 20, &bytes),
+                  "bytes");
+            EXPECT_LE(bytes, uint64_t{32} << 20) << seqmix_layer_type(layer.get()) << " " << width;
+        }
+    }
+}
+
 std::set<std::string> keys(const json& object) {
     std::set<std::string> names;
     for (const auto& [name, value] : object.items()) {
