@@ -28,8 +28,8 @@ namespace {
 // costs the same, but decays just below 1 then come from f just below 1, where vreduceps rounds down
 // and the polynomial's steps round on one side; 4e-5 of the largest state over 65536 tokens at
 // decays of 1-1e-4, even where the polynomial is right at 1. The nearest whole number of ab costs a
-// subtraction, 8 % of the scan, and is not more accurate. A table of 32 powers and degree 2 costs
-// as much as this one and errs by 2e-7.
+// subtraction, 8 % of the scan, and is not more accurate. A table of 32 powers and degree 2 would
+// cost as much as this and err by 2e-7.
 SEQMIX_INLINE Vec exp2_fast(Vec a, Vec b) {
     const Vec y = fma(a, b, set1(0.5f));
     const Vec f = floor_fraction(y);

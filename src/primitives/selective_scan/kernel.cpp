@@ -18,9 +18,10 @@
 //   array, then of the next: 15 % more
 // Wider than 768 would leave nothing to a second thread; what it costs is page walks (with huge
 // pages 1 %).
-// Tried in vain (within 1 %): states in registers, a group of 16 at a time, instead of records; two,
-// four or eight states side by side in the source, 16 unrolled; tiles of 4 or 12 tokens; requests
-// two tiles ahead, into L1, for writing; requests for the next records; u from its row, not copied.
+// Tried in vain (within 2 %): states in registers, a group of 16 at a time, instead of records; two
+// or four states side by side in the source (eight: 8 % slower under g++ 12), 16 unrolled; tiles of
+// 4 or 12 tokens; requests two tiles ahead, into L1, for writing; requests for the next records; u
+// from its row, not copied; whole blocks and tiles as cases of their own.
 #include "primitives/selective_scan/kernel.h"
 
 #include "simd/math.h"
