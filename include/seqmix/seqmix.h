@@ -239,7 +239,8 @@ SEQMIX_API size_t seqmix_type_count(void) SEQMIX_NOEXCEPT;
  * Ownership: static. Threads: any. Errors: none. Since 0.1. */
 SEQMIX_API const char *seqmix_type_name(size_t i) SEQMIX_NOEXCEPT;
 
-/* The schema of a type as JSON: attributes, tensors, state, capabilities; `seqmix types` shows it.
+/* The schema of a type as JSON (described by seqmix-schema.json): attributes, tensors, state,
+ * capabilities; `seqmix types` shows it.
  * Ownership: static. Threads: any. Errors: NULL_ARGUMENT, UNKNOWN_TYPE. Since 0.1. */
 SEQMIX_API seqmix_status seqmix_type_schema(const char *type, const char **json) SEQMIX_NOEXCEPT;
 
