@@ -134,6 +134,15 @@ TEST_F(BlobTest, OtherWeightsOnlyWithTheFlag) {
         << seqmix_status_name(unknown);
 }
 
+// conv1d.weight may come as (E,1,K) or as (E,K).
+TEST_F(BlobTest, AxesOfSizeOneMakeNoOtherWeights) {
+    Weights flat = init_weights(mamba_.planned, 7);
+    Tensor& taps = flat["conv1d.weight"];
+    ASSERT_EQ(taps.shape(), (Shape{SmallMamba::kE, 1, SmallMamba::kK}));
+    taps = taps.reshape({SmallMamba::kE, SmallMamba::kK});
+    EXPECT_STATUS(SEQMIX_OK, try_load(bind(mamba_.planned, flat), save(fed())));
+}
+
 TEST_F(BlobTest, ASingleOtherWeightIsSeen) {
     const std::string blob = save(fed());
     for (auto& [name, tensor] : mamba_.weights.tensors) {
@@ -159,7 +168,8 @@ TEST_F(BlobTest, BorrowedAndCopiedWeightsAreTheSameWeights) {
 TEST_F(BlobTest, OtherAttributesAndOtherTypes) {
     const std::string blob = save(fed());
     const SmallMamba wider(make_context(), 7, SmallMamba::config().set("d_state", 8));
-    EXPECT_ERROR(SEQMIX_ERR_STATE_MISMATCH, try_load(wider.layer, blob), HasSubstr("mamba"));
+    EXPECT_ERROR(SEQMIX_ERR_STATE_MISMATCH, try_load(wider.layer, blob),
+                 HasSubstr("the blob is of a 'mamba' with other attributes"));
     // No flag makes up for another configuration.
     seqmix_state_options options = {};
     options.struct_size = sizeof(options);
@@ -170,7 +180,8 @@ TEST_F(BlobTest, OtherAttributesAndOtherTypes) {
     EXPECT_STATUS(SEQMIX_ERR_STATE_MISMATCH, try_load(normed.layer, blob, &options));
 
     const Layer model = open_model(mamba_.context, source_dir() + "/models/shakespeare");
-    EXPECT_ERROR(SEQMIX_ERR_STATE_MISMATCH, try_load(model, blob), HasSubstr("stack"));
+    EXPECT_ERROR(SEQMIX_ERR_STATE_MISMATCH, try_load(model, blob),
+                 HasSubstr("the blob is of a 'mamba', expected 'stack'"));
     EXPECT_STATUS(SEQMIX_ERR_STATE_MISMATCH, try_load(mamba_.layer, save(make_state(model))));
 }
 

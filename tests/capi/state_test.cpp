@@ -349,6 +349,18 @@ TEST_F(StackStateTest, AViewSharesAndOutlivesItsState) {
     EXPECT_EQ(position(view), 5);
 }
 
+// Snapshots belong to the whole state.
+TEST_F(StackStateTest, BytesOfViewsAndSnapshotsAddUp) {
+    constexpr uint64_t kSlots = 3;
+    const State state = make_state(model_, 2, kSlots);
+    uint64_t sum = 0;
+    for (size_t i = 0; i < seqmix_layer_child_count(model_.get()); ++i) {
+        sum += seqmix_state_bytes(child(state, i).get());
+    }
+    EXPECT_GT(sum, 0u);
+    EXPECT_EQ(seqmix_state_bytes(state.get()), (1 + kSlots) * sum);
+}
+
 TEST_F(StackStateTest, ACloneOfAViewIsAStateOfItsOwn) {
     const ModelParts parts(model_);
     const State state = make_state(model_);

@@ -188,6 +188,24 @@ void run_allocator(const Env& env, BatchTime) {
     require(*live == 0, "blocks were not given back to the allocator");
 }
 
+// After prepare a call within its bounds asks for no memory, the first one included.
+void run_prepared(const Env& env, BatchTime) {
+    const Context context({.isa = env.level, .threads = 2, .guarded = true});
+    const Model model(context, env.mixer, env.setup);
+    check(seqmix_layer_prepare(model.layer(), 2, 10, 1), "prepare");
+    Stream stream(model, 2);
+    for (const int64_t tokens : {5, 1, 3}) {
+        int64_t asked = 0;
+        stream.run(model.inputs(2, tokens), 2, tokens, {.allocations = &asked});
+        require(asked == 0, "a prepared call of " + std::to_string(tokens) +
+                                " tokens asked for memory " + std::to_string(asked) + " times");
+    }
+    int64_t asked = 0;
+    Stream(model, 2).run(model.inputs(2, 2000), 2, 2000, {.allocations = &asked});
+    require(asked > 0,
+            "the counter sees nothing: a call far beyond the bounds asked for no memory");
+}
+
 bool binds_weights(const MixerCases& mixer, const Facts& facts) {
     return !facts.operation && !mixer.from_checkpoint;
 }
@@ -200,6 +218,7 @@ std::vector<Check> memory_checks() {
         {"weight_layouts", Each::setup, binds_weights, run_weight_layouts},
         {"guard_pages", Each::shape, any_type, run_guard},
         {"allocator", Each::setup, any_type, run_allocator},
+        {"prepared", Each::setup, any_type, run_prepared},
     };
 }
 

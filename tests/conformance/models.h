@@ -165,6 +165,7 @@ struct CallOptions {
     std::set<int32_t> skip_outputs = {};
     std::function<int32_t(uint64_t, uint64_t)> poll = {};
     seqmix_status* status = nullptr;  // stores the status instead of throwing
+    int64_t* allocations = nullptr;   // stores how often the call asked for memory
 };
 
 // One call; returns every output, states out included. Fails when an output element is not finite

@@ -98,6 +98,7 @@ class CleanTree(TreeCase):
         for rule in check.RULES:
             self.assertTrue(rule.__doc__, rule.__name__)
 
+    @unittest.skipUnless(shutil.which("git"), "git is not installed")
     def test_git_lists_new_files_and_not_ignored_ones(self):
         self.make({".gitignore": "skipped/\n", "skipped/x.cpp": "#if 0\n"})
         subprocess.run(["git", "init", "-q", self.root], check=True)
