@@ -8,8 +8,10 @@ namespace {
 // 16 items keep 8 threads busy; 200 kflop (1 us) is some ten times the cost of handing out an item.
 constexpr int64_t kWantedItems = 16;
 constexpr double kLeastFlops = 2e5;
-// With fewer rows, packing a panel costs more than a tenth of using it.
+// With fewer rows, packing a panel of weights costs more than a tenth of using it; with fewer
+// outputs, packing thin x costs a sixth.
 constexpr int64_t kLeastRows = 64;
+constexpr int64_t kLeastOutputs = 48;
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0 ? 1 : 0); }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
@@ -32,7 +34,8 @@ Split split_of(int64_t m, int64_t n, int64_t k, const GemmKernels& kernels) {
         const double flops = 2.0 * static_cast<double>(m_step) * static_cast<double>(n_step) *
                              static_cast<double>(k + 1);
         const bool cut_m = !thin && m_step >= 2 * kLeastRows;
-        const bool cut_n = n_step > kernels.n_tile;
+        const bool cut_n =
+            n_step > (thin ? std::max(kLeastOutputs, kernels.n_tile) : kernels.n_tile);
         if (flops < 2 * kLeastFlops || !(cut_m || cut_n)) {
             break;
         }
@@ -40,7 +43,7 @@ Split split_of(int64_t m, int64_t n, int64_t k, const GemmKernels& kernels) {
         step = (step + 1) / 2;
     }
     m_step = round_up(m_step, kernels.m_tile);
-    n_step = round_up(n_step, kernels.n_tile);
+    n_step = round_up(thin ? std::max(n_step, kLeastOutputs) : n_step, kernels.n_tile);
     return {m_step, ceil_div(m, m_step), n_step, ceil_div(n, n_step)};
 }
 

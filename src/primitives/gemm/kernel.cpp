@@ -31,9 +31,10 @@ constexpr int64_t kPanelLanes = int64_t{kPanelVecs} * kWidth;
 // A panel of weights (24 KB at 16 lanes, 16 KB at 8) stays in the first-level cache.
 constexpr int64_t kBlockK = kWidth >= 16 ? 128 : 256;
 // The sums of a block of y (192 KB) wait in the second-level cache while K goes by in blocks, whose
-// part of x (256 KB) is read there again for the second panel.
+// part of x (256 KB at 16 lanes) is read there again for each panel.
 constexpr int64_t kBlockM = 512;
-constexpr int64_t kBlockN = 2 * kPanelLanes;
+constexpr int64_t kBlockN = 96;
+static_assert(kBlockN % kPanelLanes == 0);
 // Thin x is one panel. One vector wide it may be deeper than the cache: a tile takes a line of it in
 // 12 cycles, and memory is read fastest by long runs of weights.
 constexpr int64_t kThinRows = kPanelLanes;

@@ -123,7 +123,7 @@ void multiply_rows(int64_t count, int64_t k, const unsigned char* rows, ptrdiff_
         out += kRows * out_stride;
     }
     if constexpr (kRows > 1) {
-        constexpr int kNext = kRows > 16 ? 16 : kRows > 8 ? 8 : kRows / 2;
+        constexpr int kNext = kRows > 16 ? 16 : kRows > 8 ? 8 : kRows > 4 ? 4 : kRows / 2;
         if (count > 0) {
             multiply_rows<kNext, kVecs, kOwn>(count, k, rows, step, panel, in, in_stride, out,
                                               out_stride, ahead);
