@@ -45,10 +45,12 @@ struct Ahead {
 
 // out = in + rows panel^T for kRows rows (step bytes apart) and kVecs vectors of the panel, k steps;
 // in null: from 0. kOwn: the rows themselves come from memory and are fetched some steps ahead.
+// Not inlined: among its callers' variables g++ keeps the loop's counter on the stack.
 template <int kRows, int kVecs, bool kOwn>
-void multiply_tile(int64_t k, const unsigned char* first, ptrdiff_t step, const float* panel,
-                   const float* in, ptrdiff_t in_stride, float* out, ptrdiff_t out_stride,
-                   Ahead ahead) {
+__attribute__((noinline)) void multiply_tile(int64_t k, const unsigned char* first, ptrdiff_t step,
+                                             const float* panel, const float* in,
+                                             ptrdiff_t in_stride, float* out, ptrdiff_t out_stride,
+                                             Ahead ahead) {
     Vec acc[kRows][kVecs];
     if (in != nullptr) {
 #pragma GCC unroll 24
