@@ -1,5 +1,5 @@
-// Primitives below the mixers, called as the library calls them, on one thread: gemm at the shapes
-// of a Mamba block of 130 million parameters, norms, elementwise maps.
+// Primitives below the mixers, called as the library calls them: gemm at the shapes of a Mamba block
+// of 130 million parameters; norms and elementwise maps, on one thread.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/isa.h"
+#include "parallel/executor.h"
 #include "plain/gemm.h"
 #include "primitives/elementwise/kernel.h"
 #include "primitives/gemm/gemm.h"
@@ -35,79 +36,69 @@ struct GemmShape {
 
 const GemmShape kGemms[] = {
     {"in_proj", 512, 3072, 768}, {"out_proj", 512, 768, 1536}, {"x_proj", 512, 80, 1536},
-    {"dt_proj", 512, 1536, 48},  {"in_proj", 16, 3072, 768},   {"in_proj", 1, 3072, 768},
-    {"lm_head", 1, 50280, 768},  {"odd", 511, 509, 503},
+    {"dt_proj", 512, 1536, 48},  {"in_proj", 16, 3072, 768},   {"out_proj", 16, 768, 1536},
+    {"x_proj", 16, 80, 1536},    {"dt_proj", 16, 1536, 48},    {"in_proj", 8, 3072, 768},
+    {"in_proj", 1, 3072, 768},   {"lm_head", 1, 50280, 768},   {"odd", 511, 509, 503},
 };
 
+// As a layer runs it: item after item, each on the worker that is free.
 void add_gemm(const std::string& isa_name, const GemmKernels& kernels, const GemmShape& shape) {
     const auto m = static_cast<double>(shape.m), n = static_cast<double>(shape.n),
                k = static_cast<double>(shape.k);
     const bool few_rows = shape.m < 4;
-    for (const bool packed : {false, true}) {
-        add_row({.name = "gemm/" + isa_name + (packed ? "/packed/" : "/plain_weights/") +
-                         shape.what + "_M" + std::to_string(shape.m) + "_N" +
-                         std::to_string(shape.n) + "_K" + std::to_string(shape.k),
-                 .isa = isa_name,
-                 .work = {.flops = 2 * m * n * k, .bytes = 4 * (n * k + m * k + m * n)},
-                 .limit = few_rows ? Limit::read : Limit::fma,
-                 .make = [shape, packed, few_rows, kernels = &kernels] {
-                     struct Data {
-                         std::vector<float> x, w, y, scratch, panels;
+    add_row({.name = "gemm/" + isa_name + "/" + shape.what + "_M" + std::to_string(shape.m) + "_N" +
+                     std::to_string(shape.n) + "_K" + std::to_string(shape.k),
+             .isa = isa_name,
+             .work = {.flops = 2 * m * n * k, .bytes = 4 * (n * k + m * k + m * n)},
+             .limit = few_rows ? Limit::read : Limit::fma,
+             .make = [shape, few_rows, kernels = &kernels] {
+                 struct Data {
+                     std::vector<float> x, w, y, scratch;
+                     Executor executor{arguments().threads};
+                 };
+                 const auto data = std::make_shared<Data>();
+                 data->x = numbers(shape.m * shape.k);
+                 data->w = numbers(shape.n * shape.k);
+                 data->y = numbers(shape.m * shape.n);
+                 data->scratch.resize(static_cast<size_t>(kernels->scratch_floats) *
+                                      data->executor.workers());
+                 GemmArgs args{};
+                 args.m = shape.m;
+                 args.n = shape.n;
+                 args.k = shape.k;
+                 args.x = data->x.data();
+                 args.x_stride = shape.k;
+                 args.w = data->w.data();
+                 args.w_stride = shape.k;
+                 args.y = data->y.data();
+                 args.y_stride = shape.n;
+                 args.scratch = data->scratch.data();
+                 Job job;
+                 job.run = [data, args, kernels] {
+                     const auto item = [&](size_t i, size_t worker) {
+                         GemmArgs mine = args;
+                         mine.scratch += static_cast<int64_t>(worker) * kernels->scratch_floats;
+                         gemm_work_item(mine, *kernels, static_cast<int64_t>(i));
                      };
-                     const auto data = std::make_shared<Data>();
-                     data->x = numbers(shape.m * shape.k);
-                     data->w = numbers(shape.n * shape.k);
-                     data->y = numbers(shape.m * shape.n);
-                     data->scratch.resize(static_cast<size_t>(kernels->scratch_floats));
-                     GemmArgs args{};
-                     args.m = shape.m;
-                     args.n = shape.n;
-                     args.k = shape.k;
-                     args.x = data->x.data();
-                     args.x_stride = shape.k;
-                     args.w = data->w.data();
-                     args.w_stride = shape.k;
-                     args.y = data->y.data();
-                     args.y_stride = shape.n;
-                     args.scratch = data->scratch.data();
-                     Job job;
-                     if (!packed) {
-                         job.run = [data, args, kernels] {
-                             kernels->gemm(args);
-                             benchmark::DoNotOptimize(data->y.data());
-                         };
-                     } else {
-                         const int64_t width = kernels->width, block = kernels->n_block;
-                         const int64_t panel = (block + width - 1) / width * width * shape.k;
-                         const int64_t count = (shape.n + block - 1) / block;
-                         data->panels.resize(static_cast<size_t>(panel * count));
-                         for (int64_t p = 0; p < count; ++p) {
-                             kernels->pack(data->w.data() + p * block * shape.k, shape.k,
-                                           WeightType::f32, std::min(block, shape.n - p * block),
-                                           shape.k, data->panels.data() + p * panel);
-                         }
-                         job.run = [data, args, kernels, panel, count, block] {
-                             for (int64_t p = 0; p < count; ++p) {
-                                 GemmArgs part = args;
-                                 part.n = std::min(block, args.n - p * block);
-                                 part.y = args.y + p * block;
-                                 kernels->run_packed(part, data->panels.data() + p * panel);
-                             }
-                             benchmark::DoNotOptimize(data->y.data());
-                         };
-                     }
-                     if (!few_rows) {
-                         const auto transposed =
-                             std::make_shared<std::vector<float>>(numbers(shape.n * shape.k));
-                         job.plain = [data, transposed, shape] {
-                             plain::gemm(shape.m, shape.n, shape.k, data->x.data(),
-                                         transposed->data(), data->y.data());
-                             benchmark::DoNotOptimize(data->y.data());
-                         };
-                     }
-                     return job;
-                 }});
-    }
+                     const auto task = [](void* arg, size_t i, size_t worker) {
+                         (*static_cast<decltype(item)*>(arg))(i, worker);
+                     };
+                     const int64_t items = gemm_work_items(args.m, args.n, args.k, *kernels);
+                     data->executor.run(static_cast<size_t>(items), task,
+                                        const_cast<void*>(static_cast<const void*>(&item)));
+                     benchmark::DoNotOptimize(data->y.data());
+                 };
+                 if (!few_rows) {
+                     const auto transposed =
+                         std::make_shared<std::vector<float>>(numbers(shape.n * shape.k));
+                     job.plain = [data, transposed, shape] {
+                         plain::gemm(shape.m, shape.n, shape.k, data->x.data(), transposed->data(),
+                                     data->y.data());
+                         benchmark::DoNotOptimize(data->y.data());
+                     };
+                 }
+                 return job;
+             }});
 }
 
 struct Maps {
@@ -180,10 +171,7 @@ bool available(const char* isa) {
 
 int main(int argc, char** argv) {
     using namespace seqmix;
-    if (bench::parse_arguments(argc, argv).threads != 1) {
-        std::fprintf(stderr, "primitives_bench: primitives run on one thread\n");
-        return 2;
-    }
+    const bool one_thread = bench::parse_arguments(argc, argv).threads == 1;
     for (const Isa isa : {Isa::generic, Isa::avx2, Isa::avx512}) {
         const char* name = isa_name(isa);
         if (!bench::wanted(name) || !bench::available(name)) {
@@ -191,6 +179,9 @@ int main(int argc, char** argv) {
         }
         for (const bench::GemmShape& shape : bench::kGemms) {
             bench::add_gemm(name, *SEQMIX_SELECT_KERNELS(isa, gemm_kernels), shape);
+        }
+        if (!one_thread) {
+            continue;  // maps have no work items of their own
         }
         bench::add_maps(name, *SEQMIX_SELECT_KERNELS(isa, elementwise_kernels),
                         *SEQMIX_SELECT_KERNELS(isa, norm_kernels));

@@ -199,6 +199,12 @@ class Includes(TreeCase):
                     {"src/primitives/norm/kernel.h": "#pragma once\n#include <string>\n"},
                     "src/primitives/norm/kernel.h:2", "string")
 
+    def test_kernel_through_its_parts(self):
+        self.expect(check.rule_kernel_includes,
+                    {"src/primitives/norm/kernel.cpp": '#include "primitives/norm/kernel_part.h"\n',
+                     "src/primitives/norm/kernel_part.h": "#pragma once\n#include <string>\n"},
+                    "src/primitives/norm/kernel_part.h:2", "string")
+
     def test_kernel_through_simd(self):
         self.expect(check.rule_kernel_includes,
                     {"src/simd/vec.h": "#include <cmath>\n"}, "src/simd/vec.h:1", "cmath")

@@ -295,10 +295,10 @@ std::string name_of(const Level& level, const Shape& s, const Options& o) {
 constexpr double kTolerance = 2e-6;  // of 1 + sum |x w|; sqrt(K) 2^-24 is 1.6e-6 at K = 700
 
 std::vector<Shape> shapes(const GemmKernels& kernels) {
-    const int64_t w = kernels.width, nb = kernels.n_block, mt = kernels.m_tile;
+    const int64_t w = kernels.width, nb = kernels.n_tile, mt = kernels.m_tile;
     std::vector<Shape> all;
     for (int64_t m : {int64_t{0}, int64_t{1}, int64_t{2}, int64_t{3}, int64_t{4}, int64_t{5},
-                      mt - 1, mt, mt + 1, 2 * mt + 3}) {
+                      int64_t{7}, mt - 1, mt, mt + 1, 2 * mt + 3}) {
         for (int64_t n : {int64_t{0}, int64_t{1}, w - 1, w, w + 1, 2 * w, 2 * w + 5, nb - 1, nb,
                           nb + 1, 2 * nb + w + 3}) {
             for (int64_t k : {int64_t{0}, int64_t{1}, int64_t{2}, w - 1, w, w + 1, int64_t{37}}) {
@@ -315,6 +315,16 @@ std::vector<Shape> shapes(const GemmKernels& kernels) {
     all.push_back({kernels.m_block, w, 5});
     all.push_back({kernels.m_block + 1, nb + 2, 9});  // a last block of one row
     all.push_back({2 * kernels.m_block + 7, 3, 300});
+    all.push_back({kernels.m_block + 3, kernels.n_block + 5, 130});
+    // Where x is packed instead of the weights, and around it.
+    for (int64_t m : {w - 1, w, w + 1, 2 * w + 1, kernels.thin_rows, kernels.thin_rows + 1}) {
+        all.push_back({m, 1, 127});
+        all.push_back({m, nb + w - 1, 128});
+        all.push_back({m, 2 * nb + 3, 129});
+        all.push_back({m, w + 7, 2 * 768 + 5});
+    }
+    all.push_back({w - 1, kernels.thin_n + 1, 200});
+    all.push_back({kernels.thin_rows, 2 * kernels.thin_n, 150});
     return all;
 }
 
@@ -447,35 +457,6 @@ TEST(Gemm, AnyBlocksEqualWhole) {
                 n0 += n;
             }
             m0 += m;
-        }
-        ASSERT_TRUE(same_bits(product.values(*y), expected));
-    });
-}
-
-TEST(Gemm, PackedPanelsEqualWhole) {
-    for_each_case([](const Level& level, const Product& product, const Options&) {
-        const std::vector<float> expected = product.whole(*level.kernels);
-        const auto y = product.make_y();
-        const Guarded scratch(static_cast<size_t>(level.kernels->scratch_floats) * 4);
-        const GemmArgs args = product.args(*y, scratch);
-        const int64_t width = level.kernels->width;
-        for (int64_t n0 = 0; n0 < args.n; n0 += level.kernels->n_block) {
-            GemmArgs part = args;
-            part.n = std::min(level.kernels->n_block, args.n - n0);
-            part.w = nullptr;
-            part.y += n0;
-            if (part.epilogue.bias != nullptr) {
-                part.epilogue.bias += n0;
-            }
-            if (part.epilogue.residual != nullptr) {
-                part.epilogue.residual += n0;
-            }
-            const int64_t lanes = (part.n + width - 1) / width * width;
-            const Guarded panel(static_cast<size_t>(lanes * args.k) * 4);
-            level.kernels->pack(static_cast<const unsigned char*>(args.w) +
-                                    n0 * args.w_stride * static_cast<int64_t>(product.element()),
-                                args.w_stride, args.w_type, part.n, args.k, panel.floats());
-            level.kernels->run_packed(part, panel.floats());
         }
         ASSERT_TRUE(same_bits(product.values(*y), expected));
     });

@@ -5,54 +5,46 @@
 namespace seqmix {
 namespace {
 
-// 32 items let 8 threads finish within 1/4 of an item of each other; 200 kflop (1 us) is some ten
-// times the cost of handing out an item; with 64 rows packing a panel costs about a tenth of
-// using it.
-constexpr int64_t kWantedItems = 32;
+// 16 items keep 8 threads busy; 200 kflop (1 us) is some ten times the cost of handing out an item.
+constexpr int64_t kWantedItems = 16;
 constexpr double kLeastFlops = 2e5;
+// With fewer rows, packing a panel of weights costs more than a tenth of using it; with fewer
+// outputs, packing thin x costs a sixth.
 constexpr int64_t kLeastRows = 64;
-// The rows of an item are read once per panel: 768 KB of x stay in the second-level cache.
-constexpr int64_t kItemFloats = 192 * 1024;
-constexpr int64_t kMostPanels = 8;
+constexpr int64_t kLeastOutputs = 48;
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0 ? 1 : 0); }
+constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 struct Split {
     int64_t m_step, m_items;  // rows per item (the last one may have fewer), items along M
     int64_t n_step, n_items;
 };
 
+// Blocks as the kernels like them, all of about the same size; smaller ones while there are too few
+// and an item stays worth handing out.
 Split split_of(int64_t m, int64_t n, int64_t k, const GemmKernels& kernels) {
     if (m <= 0 || n <= 0) {
         return {1, 0, 1, 0};
     }
-    const int64_t panels = ceil_div(n, kernels.n_block);
-    const double row_flops =
-        2.0 * static_cast<double>(std::min(n, kernels.n_block)) * static_cast<double>(k + 1);
-
-    // Rows: as many as share a packed panel and stay in the cache; fewer while that leaves too few
-    // items.
-    const int64_t most_rows =
-        std::min(kernels.m_block, std::max(kLeastRows, kItemFloats / std::max<int64_t>(k, 1)));
-    int64_t m_parts = ceil_div(m, most_rows);
-    while (m_parts * panels < kWantedItems) {
-        const int64_t rows = m / (2 * m_parts);
-        if (rows < kLeastRows || row_flops * static_cast<double>(rows) < kLeastFlops) {
+    const bool thin = m <= kernels.thin_rows;
+    int64_t m_step = ceil_div(m, ceil_div(m, kernels.m_block));
+    int64_t n_step = std::min(n, thin ? kernels.thin_n : kernels.n_block);
+    while (ceil_div(m, m_step) * ceil_div(n, n_step) < kWantedItems) {
+        const double flops = 2.0 * static_cast<double>(m_step) * static_cast<double>(n_step) *
+                             static_cast<double>(k + 1);
+        const bool cut_m = !thin && m_step >= 2 * kLeastRows;
+        const bool cut_n =
+            n_step > (thin ? std::max(kLeastOutputs, kernels.n_tile) : kernels.n_tile);
+        if (flops < 2 * kLeastFlops || !(cut_m || cut_n)) {
             break;
         }
-        m_parts *= 2;
+        int64_t& step = cut_n && (!cut_m || n_step >= m_step) ? n_step : m_step;
+        step = (step + 1) / 2;
     }
-    const int64_t m_step =
-        ceil_div(ceil_div(m, m_parts), kernels.m_tile) * static_cast<int64_t>(kernels.m_tile);
-
-    // Outputs: a few panels while that leaves enough items, and as many as make an item worth
-    // handing out.
-    const double panel_flops = row_flops * static_cast<double>(std::min(m, m_step));
-    const int64_t spare = ceil_div(m, m_step) * panels / kWantedItems;
-    const double worth = std::min(kLeastFlops / panel_flops + 0.5, static_cast<double>(panels));
-    const int64_t group =
-        std::max({int64_t{1}, std::min(spare, kMostPanels), static_cast<int64_t>(worth)});
-    return {m_step, ceil_div(m, m_step), group * kernels.n_block, ceil_div(panels, group)};
+    m_step = round_up(m_step, kernels.m_tile);
+    n_step = round_up(thin ? std::max(n_step, kLeastOutputs) : n_step, kernels.n_tile);
+    return {m_step, ceil_div(m, m_step), n_step, ceil_div(n, n_step)};
 }
 
 }  // namespace

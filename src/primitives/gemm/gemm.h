@@ -7,8 +7,8 @@
 // Numerics. Every sum is one chain, acc = fma(x(m,k), w(n,k), acc) for k = 0, 1, ..., K-1 from
 // acc = +0, in f32 (a multiplication and an addition at level generic). There is one accumulator
 // per output and the lanes of a vector are outputs. So the bits of y(m,n) depend on row m of x and
-// row n of w alone: not on M, N, the place of the row, threads, tile sizes, or whether the weights
-// are packed. The error bound is that of a running sum: K/2 ulp of sum_k |x w|, sqrt(K) typical.
+// row n of w alone: not on M, N, the place of the row, threads, or which of the kernel's ways is
+// taken. The error bound is that of a running sum: K/2 ulp of sum_k |x w|, sqrt(K) typical.
 //
 // Parallel over blocks of (M,N), never over K: the items below depend on shapes only. The caller
 // runs them in any order through its parallel_for and gives each worker its own scratch.

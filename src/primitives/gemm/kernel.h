@@ -38,18 +38,13 @@ struct GemmArgs {
 struct GemmKernels {
     int32_t width;           // lanes of a vector
     int32_t m_tile;          // rows of the register tile: cut M at multiples of it
-    int64_t n_block;         // outputs of a panel: cut N at multiples of it
+    int64_t n_tile;          // outputs of a panel: cut N at multiples of it
     int64_t m_block;         // rows that share one packing of a panel; more are done in turn
+    int64_t n_block;         // outputs that share one reading of x; more are done in turn
+    int64_t thin_rows;       // up to so many rows of x are packed instead, if weights are f32
+    int64_t thin_n;          // outputs that then share one packing of x
     int64_t scratch_floats;  // per worker, whatever the shapes
     void (*gemm)(const GemmArgs& args);
-
-    // The two halves of `gemm`, for weights that are packed once, when they are bound.
-    // pack: w (n,k), n <= n_block, to a panel [k][n rounded up to whole vectors], f32; lanes
-    // beyond n hold 0. run_packed: args.n and args.k are the panel's, args.w
-    // is not read; the same bits as `gemm`.
-    void (*pack)(const void* w, ptrdiff_t w_stride, WeightType w_type, int64_t n, int64_t k,
-                 float* panel);
-    void (*run_packed)(const GemmArgs& args, const float* panel);
 };
 
 SEQMIX_DECLARE_KERNELS(GemmKernels, gemm_kernels)

@@ -1,0 +1,137 @@
+// The register tile of gemm: rows times a panel, sums in registers. Part of kernel.cpp.
+#pragma once
+
+#include "primitives/gemm/kernel_transpose.h"
+
+namespace seqmix::SEQMIX_ISA {
+namespace {
+
+constexpr int64_t kLineFloats = 16;  // a cache line
+constexpr int64_t kOwnAheadBytes = 128;
+
+// The addresses of kRows rows: a pointer to every fourth and two distances. Opaque, or compilers keep
+// a pointer for each, in vector registers and on the stack.
+template <int kRows>
+struct RowPointers {
+    const unsigned char* every4[(kRows + 3) / 4];
+    ptrdiff_t step, step3;
+
+    SEQMIX_INLINE RowPointers(const unsigned char* p, ptrdiff_t row) : step(row), step3(3 * row) {
+        asm("" : "+r"(step), "+r"(step3));
+#pragma GCC unroll 6
+        for (int g = 0; g < (kRows + 3) / 4; ++g) {
+            every4[g] = p + 4 * g * row;
+            asm("" : "+r"(every4[g]));
+        }
+    }
+    SEQMIX_INLINE const unsigned char* at(int row) const {
+        return every4[row / 4] + (row % 4 == 3 ? step3 : row % 4 * step);
+    }
+    SEQMIX_INLINE void advance(ptrdiff_t bytes) {
+#pragma GCC unroll 6
+        for (int g = 0; g < (kRows + 3) / 4; ++g) {
+            every4[g] += bytes;
+            asm("" : "+r"(every4[g]));
+        }
+    }
+};
+
+// What is fetched while a tile runs: two rows that will be needed next. A line every 16 steps; all at
+// once they would fill the queue that the tile's own loads need.
+struct Ahead {
+    const unsigned char* rows;
+    ptrdiff_t step;
+};
+
+// out = in + rows panel^T for kRows rows (step bytes apart) and kVecs vectors of the panel, k steps;
+// in null: from 0. kOwn: the rows themselves come from memory and are fetched some steps ahead.
+// Not inlined: among its callers' variables g++ keeps the loop's counter on the stack.
+template <int kRows, int kVecs, bool kOwn>
+__attribute__((noinline)) void multiply_tile(int64_t k, const unsigned char* first, ptrdiff_t step,
+                                             const float* panel, const float* in,
+                                             ptrdiff_t in_stride, float* out, ptrdiff_t out_stride,
+                                             Ahead ahead) {
+    Vec acc[kRows][kVecs];
+    if (in != nullptr) {
+#pragma GCC unroll 24
+        for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+            for (int v = 0; v < kVecs; ++v) {
+                acc[r][v] = load(in + r * in_stride + v * kWidth);
+            }
+        }
+    } else {
+#pragma GCC unroll 24
+        for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+            for (int v = 0; v < kVecs; ++v) {
+                acc[r][v] = zero();
+            }
+        }
+    }
+    RowPointers<kRows> rows(first, step);
+    for (int64_t left = k; left > 0;) {
+        int64_t steps = min_of(left, kLineFloats);
+        if constexpr (kOwn) {
+#pragma GCC unroll 24
+            for (int r = 0; r < kRows; ++r) {
+                __builtin_prefetch(rows.at(r) + kOwnAheadBytes);
+            }
+        } else {
+            __builtin_prefetch(ahead.rows, 0, 2);
+            __builtin_prefetch(ahead.rows + ahead.step, 0, 2);
+            ahead.rows += kLineFloats * sizeof(float);
+        }
+        left -= steps;
+        for (; steps > 0; --steps) {
+            Vec b[kVecs];
+#pragma GCC unroll 4
+            for (int v = 0; v < kVecs; ++v) {
+                b[v] = load(panel + v * kWidth);
+            }
+            panel += kVecs * kWidth;
+#pragma GCC unroll 24
+            for (int r = 0; r < kRows; ++r) {
+                float element;
+                __builtin_memcpy(&element, rows.at(r), sizeof element);
+                const Vec a = set1(element);
+#pragma GCC unroll 4
+                for (int v = 0; v < kVecs; ++v) {
+                    acc[r][v] = fma(a, b[v], acc[r][v]);
+                }
+            }
+            rows.advance(sizeof(float));
+        }
+    }
+#pragma GCC unroll 24
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kVecs; ++v) {
+            store(out + r * out_stride + v * kWidth, acc[r][v]);
+        }
+    }
+}
+
+// The same for any number of rows: tiles of kRows, then of the next smaller powers of two.
+template <int kRows, int kVecs, bool kOwn>
+void multiply_rows(int64_t count, int64_t k, const unsigned char* rows, ptrdiff_t step,
+                   const float* panel, const float* in, ptrdiff_t in_stride, float* out,
+                   ptrdiff_t out_stride, Ahead ahead) {
+    for (; count >= kRows; count -= kRows) {
+        multiply_tile<kRows, kVecs, kOwn>(k, rows, step, panel, in, in_stride, out, out_stride,
+                                          ahead);
+        rows += kRows * step;
+        in = in == nullptr ? nullptr : in + kRows * in_stride;
+        out += kRows * out_stride;
+    }
+    if constexpr (kRows > 1) {
+        constexpr int kNext = kRows > 16 ? 16 : kRows > 8 ? 8 : kRows > 4 ? 4 : kRows / 2;
+        if (count > 0) {
+            multiply_rows<kNext, kVecs, kOwn>(count, k, rows, step, panel, in, in_stride, out,
+                                              out_stride, ahead);
+        }
+    }
+}
+
+}  // namespace
+}  // namespace seqmix::SEQMIX_ISA

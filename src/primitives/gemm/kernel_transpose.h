@@ -1,0 +1,170 @@
+// How gemm's kernels read a matrix stored in rows: square tiles transposed in registers, and panels
+// made of them. Part of kernel.cpp.
+#pragma once
+
+#include "base/isa_safe.h"
+#include "simd/vec.h"
+
+namespace seqmix::SEQMIX_ISA {
+namespace {
+
+constexpr int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
+constexpr int64_t vectors(int64_t n) { return (n + kWidth - 1) / kWidth; }
+SEQMIX_INLINE const unsigned char* bytes_of(const float* p) {
+    return reinterpret_cast<const unsigned char*>(p);
+}
+
+// A tile is kWidth rows of kWidth 32-bit words: one f32 or two bf16 each. f16 is widened on the
+// way: taking a pair apart costs more shuffles than it saves.
+template <WeightType kType>
+constexpr int64_t kSize = kType == WeightType::f32 ? 4 : 2;
+template <WeightType kType>
+constexpr int kTileColumns = kType == WeightType::bf16 ? 2 * kWidth : kWidth;
+// Rows are more streams than the hardware follows: fetch this far ahead in each.
+constexpr int64_t kAheadBytes = 256;
+
+SEQMIX_INLINE Vec load_halves(const unsigned char* p) {
+    uint16_t lanes[kWidth];
+    __builtin_memcpy(lanes, p, sizeof lanes);
+    return load_f16(lanes);
+}
+
+#if SEQMIX_ISA_LEVEL >= 1
+SEQMIX_INLINE __m128 load_piece(const unsigned char* p) {
+    return _mm_loadu_ps(reinterpret_cast<const float*>(p));
+}
+#endif
+
+// tile[j] lane r = word j of the row at p + r * step bytes. Loads that put 128-bit pieces into
+// their lanes leave half of the shuffles of transpose(). Rows are addressed from every fourth one:
+// with a pointer for each, g++ moves them through vector registers.
+SEQMIX_INLINE void load_words(const unsigned char* p, ptrdiff_t step, Vec (&tile)[kWidth]) {
+#if SEQMIX_ISA_LEVEL == 2
+    const unsigned char* p4 = p + 4 * step;
+    const unsigned char* p8 = p4 + 4 * step;
+    const unsigned char* p12 = p8 + 4 * step;
+#pragma GCC unroll 16
+    for (int i = 0; i < kWidth; ++i) {
+        const ptrdiff_t at = i % 4 * step + i / 4 * 16;
+        __m512 v = _mm512_castps128_ps512(load_piece(p + at));
+        v = _mm512_mask_broadcast_f32x4(v, 0x00f0, load_piece(p4 + at));
+        v = _mm512_mask_broadcast_f32x4(v, 0x0f00, load_piece(p8 + at));
+        tile[i].v = _mm512_mask_broadcast_f32x4(v, 0xf000, load_piece(p12 + at));
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < kWidth; i += 4) {
+        transpose_quad(tile[i].v, tile[i + 1].v, tile[i + 2].v, tile[i + 3].v);
+    }
+#elif SEQMIX_ISA_LEVEL == 1
+    const unsigned char* p4 = p + 4 * step;
+#pragma GCC unroll 8
+    for (int i = 0; i < kWidth; ++i) {
+        const ptrdiff_t at = i % 4 * step + i / 4 * 16;
+        tile[i].v = _mm256_insertf128_ps(_mm256_castps128_ps256(load_piece(p + at)),
+                                         load_piece(p4 + at), 1);
+    }
+    transpose_quad(tile[0].v, tile[1].v, tile[2].v, tile[3].v);
+    transpose_quad(tile[4].v, tile[5].v, tile[6].v, tile[7].v);
+#else
+#pragma GCC unroll 16
+    for (int r = 0; r < kWidth; ++r) {
+        float words[kWidth];
+        __builtin_memcpy(words, p + r * step, sizeof words);
+        tile[r] = load(words);
+    }
+    transpose(tile);
+#endif
+}
+
+// A tile whose first row and column are at p; column<kType>(tile, j) lane r is then its column j.
+template <WeightType kType>
+SEQMIX_INLINE void load_tile(const unsigned char* p, ptrdiff_t step, Vec (&tile)[kWidth]) {
+    if constexpr (kType == WeightType::f16) {
+#pragma GCC unroll 16
+        for (int r = 0; r < kWidth; ++r) {
+            tile[r] = load_halves(p + r * step);
+        }
+        transpose(tile);
+    } else {
+        load_words(p, step, tile);
+    }
+}
+template <WeightType kType>
+SEQMIX_INLINE Vec column(const Vec (&tile)[kWidth], int j) {
+    if constexpr (kType == WeightType::bf16) {
+        constexpr int kLow = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 0 : 1;
+        const IVec pair = bits_of(tile[j / 2]);
+        return from_bits(j % 2 == kLow ? shift_left<16>(pair) : pair & iset1(-65536));
+    } else {
+        return tile[j];
+    }
+}
+
+// A tile at the edge of a matrix, where only some rows and columns exist, by way of the stack:
+// nothing else is read. The other rows give lanes that are never stored, the other columns are not
+// used.
+template <WeightType kType>
+void load_edge_tile(const unsigned char* p, ptrdiff_t step, int64_t rows, int64_t columns,
+                    Vec (&tile)[kWidth]) {
+    constexpr int64_t bytes = kTileColumns<kType> * kSize<kType>;
+    unsigned char copy[kWidth * bytes] = {};
+    for (int64_t r = 0; r < min_of(rows, kWidth); ++r) {
+        if (columns >= kTileColumns<kType>) {
+            __builtin_memcpy(copy + r * bytes, p + r * step, bytes);
+        } else {
+            for (int64_t i = 0; i < columns * kSize<kType>; ++i) {
+                copy[r * bytes + i] = p[r * step + i];
+            }
+        }
+    }
+    load_tile<kType>(copy, bytes, tile);
+}
+
+// Fetches what will be read kAheadBytes after p, where `left` bytes of its row remain: in the same
+// rows or, past their end, in those `down` bytes below.
+SEQMIX_INLINE void prefetch_tile(const unsigned char* p, ptrdiff_t step, int64_t left,
+                                 ptrdiff_t down) {
+    const unsigned char* at = p + kAheadBytes + (kAheadBytes < left ? 0 : down - left);
+#pragma GCC unroll 16
+    for (int r = 0; r < kWidth; ++r) {
+        __builtin_prefetch(at + r * step);
+    }
+}
+
+// Rows (n,k) to a panel [k][vectors(n) * kWidth], f32; lanes beyond n hold 0.
+template <WeightType kType>
+void pack_as(const unsigned char* w, ptrdiff_t step, int64_t n, int64_t k, float* panel) {
+    constexpr int columns = kTileColumns<kType>;
+    const int64_t stride = vectors(n) * kWidth;
+    for (int64_t first = 0; first < n; first += kWidth) {
+        const unsigned char* p = w + first * step;
+        const int64_t rows = n - first;
+        float* out = panel + first;
+        int64_t left = k;
+        for (; left >= columns; left -= columns) {
+            Vec tile[kWidth];
+            if (rows >= kWidth) {
+                load_tile<kType>(p, step, tile);
+                prefetch_tile(p, step, left * kSize<kType>, kWidth * step);
+            } else {
+                load_edge_tile<kType>(p, step, rows, columns, tile);
+            }
+#pragma GCC unroll 32
+            for (int j = 0; j < columns; ++j) {
+                store(out + j * stride, column<kType>(tile, j));
+            }
+            p += columns * kSize<kType>;
+            out += columns * stride;
+        }
+        if (left > 0) {
+            Vec tile[kWidth];
+            load_edge_tile<kType>(p, step, rows, left, tile);
+            for (int j = 0; j < static_cast<int>(left); ++j) {
+                store(out + j * stride, column<kType>(tile, j));
+            }
+        }
+    }
+}
+
+}  // namespace
+}  // namespace seqmix::SEQMIX_ISA
