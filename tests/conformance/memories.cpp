@@ -201,7 +201,7 @@ void run_prepared(const Env& env, BatchTime) {
                                 " tokens asked for memory " + std::to_string(asked) + " times");
     }
     int64_t asked = 0;
-    Stream(model, 2).run(model.inputs(2, 2000), 2, 2000, {.allocations = &asked});
+    Stream(model, 2).run(model.inputs(2, 2000), 2, 2000, {.canary = 0x11, .allocations = &asked});
     require(asked > 0,
             "the counter sees nothing: a call far beyond the bounds asked for no memory");
 }

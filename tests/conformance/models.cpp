@@ -7,34 +7,7 @@
 #include <cctype>
 #include <cstdlib>
 #include <cstring>
-#include <new>
 #include <nlohmann/json.hpp>
-
-// How often memory was asked for, by the library too: its operator new is this program's.
-static std::atomic<int64_t> allocations{0};
-
-void* operator new(std::size_t size) {
-    ++allocations;
-    if (void* memory = std::malloc(std::max<std::size_t>(size, 1)); memory != nullptr) {
-        return memory;
-    }
-    throw std::bad_alloc();
-}
-
-void* operator new(std::size_t size, std::align_val_t align) {
-    ++allocations;
-    void* memory = nullptr;
-    if (posix_memalign(&memory, static_cast<std::size_t>(align), std::max<std::size_t>(size, 1)) !=
-        0) {
-        throw std::bad_alloc();
-    }
-    return memory;
-}
-
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 
 namespace seqmix::conformance {
 
@@ -77,7 +50,7 @@ void* guarded_alloc(void* user, size_t size, size_t align) {
         return nullptr;
     }
     std::memset(inside, 0xff, placed.inside);
-    ++allocations;
+    ++allocations();
     ++*static_cast<std::atomic<int64_t>*>(user);
     return inside + placed.offset;
 }
@@ -613,11 +586,11 @@ SlotValues forward(const Model& model, seqmix_state* state, const SlotValues& in
         raw.poll = ask;
         raw.poll_user = const_cast<void*>(static_cast<const void*>(&options.poll));
     }
-    const int64_t before = allocations;
+    const int64_t before = allocations();
     const seqmix_status status =
         seqmix_layer_forward(model.layer(), state, args.data(), args.size(), &raw);
     if (options.allocations != nullptr) {
-        *options.allocations = allocations - before;
+        *options.allocations = allocations() - before;
     }
     if (options.status != nullptr) {
         *options.status = status;

@@ -153,6 +153,9 @@ SlotValues random_weights(const Model& model, uint64_t seed);
 
 // ------------------------------------------------------------------ calls
 
+// Counts every request for memory: the process' operator new, and guarded contexts' allocators.
+std::atomic<int64_t>& allocations();
+
 struct CallOptions {
     SlotValues controls = {};
     int64_t rows = -1;  // of per-row tensors; -1: the batch

@@ -93,6 +93,8 @@ struct MambaPlan : Plan {
     int64_t scan_block() const { return selective_scan_channels(E, N); }
     // Floats of the scan kernel's scratch, for one worker.
     int64_t scan_scratch() const { return selective_scan_scratch(scan_block(), N, 0); }
+    // Doubles of the reference's, likewise.
+    int64_t reference_scratch() const { return reference::mamba_scratch(E, N, R); }
 };
 
 // All weights in double.
@@ -214,7 +216,8 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
 size_t scratch(const Plan& base, const StepShape& step) {
     const auto& plan = static_cast<const MambaPlan&>(base);
     if (step.real64) {
-        return Scratch::round_up(static_cast<size_t>(step.rows * plan.E * plan.N) * 8);
+        return Scratch::round_up(static_cast<size_t>(step.rows * plan.E * plan.N) * 8) +
+               Scratch::round_up(step.workers * static_cast<size_t>(plan.reference_scratch()) * 8);
     }
     const auto floats = [&](int64_t width) {
         return Scratch::round_up(static_cast<size_t>(step.tokens * width) * 4);
@@ -343,8 +346,10 @@ void run_reference(const Bound& base, const Call& call) {
     const Weights64& weights = *bound.weights64;
     Scratch scratch = call.scratch;
     double* states = scratch.take<double>(call.rows * plan.E * plan.N);
+    double* tokens =
+        scratch.take<double>(static_cast<int64_t>(call.runner.workers) * plan.reference_scratch());
     const Matrix &in = call.slot(kX), &out = call.slot(kY);
-    call.parallel_for(call.run_count, [&](int64_t r, size_t) {
+    call.parallel_for(call.run_count, [&](int64_t r, size_t worker) {
         const RowRun& run = call.runs[r];
         double* window = call.state<double>(kWindow, run.state_row);
         double* kept = call.state<double>(kScan, run.state_row);
@@ -362,6 +367,7 @@ void run_reference(const Bound& base, const Call& call) {
             ref.window = window;
             ref.h = h;
             ref.y = out.as<double>() + segment.first * out.stride;
+            ref.scratch = tokens + static_cast<int64_t>(worker) * plan.reference_scratch();
             reference::mamba(ref);
         }
         transpose_dense(h, plan.E, plan.N, kept);

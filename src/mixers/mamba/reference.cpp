@@ -66,7 +66,7 @@ void mamba_token(const MambaRef& p, int64_t t, const MambaToken& out) {
 }
 
 void mamba(const MambaRef& p) {
-    double* buffer = new double[static_cast<uint64_t>(4 * p.E + 4 * p.N + p.R)];
+    double* buffer = p.scratch;
     double* gated = buffer + 3 * p.E;
     MambaToken token{buffer,           buffer + p.E,           buffer + 2 * p.E,
                      buffer + 4 * p.E, buffer + 4 * p.E + p.N, buffer + 4 * p.E + 2 * p.N};
@@ -87,7 +87,6 @@ void mamba(const MambaRef& p) {
                                (p.out_proj_bias != nullptr ? p.out_proj_bias[d] : 0);
         }
     }
-    delete[] buffer;
 }
 
 }  // namespace seqmix::reference

@@ -26,7 +26,10 @@ struct MambaRef {
     double* window;                           // (K-1,E) in and out, oldest first
     double* h;                                // (E,N) in and out
     double* y;                                // (T,D) output
+    double* scratch;                          // (mamba_scratch())
 };
+
+inline int64_t mamba_scratch(int64_t E, int64_t N, int64_t R) { return 4 * E + 4 * N + R; }
 
 void mamba(const MambaRef& p);
 
