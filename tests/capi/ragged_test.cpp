@@ -224,20 +224,23 @@ TEST_P(RaggedTest, AChangeOfSeqIdxResets) {
 
 // The state remembers the last sequence: the same id in the next call continues it.
 TEST_P(RaggedTest, SeqIdxContinuesOverCalls) {
-    const Tensor x = mamba_.input(1, 9);
-    const State state = make_state(mamba_.layer);
-    const Tensor first =
-        call(state, x.slice(1, 0, 4), {{"seq_idx", Tensor::i32({3, 3, 3, 3}, {1, 4})}});
-    const Tensor second =
-        call(state, x.slice(1, 4, 5), {{"seq_idx", Tensor::i32({3, 3, 8, 8, 8}, {1, 5})}});
-    const State whole = make_state(mamba_.layer);
-    const Tensor y =
-        call(whole, x, {{"seq_idx", Tensor::i32({3, 3, 3, 3, 3, 3, 8, 8, 8}, {1, 9})}});
+    const Tensor x = mamba_.input(2, 9);
+    const Tensor ids = Tensor::i32({3, 3, 3, 3, 3, 3, 8, 8, 8,  //
+                                    8, 8, 8, 8, 8, 8, 8, 3, 3},
+                                   {2, 9});
+    const State state = make_state(mamba_.layer, 2);
+    const auto part = [&](int64_t first, int64_t n) {
+        return call(state, x.slice(1, first, n), {{"seq_idx", ids.slice(1, first, n).clone()}});
+    };
+    const Tensor first = part(0, 4);
+    const Tensor second = part(4, 5);
+    const State whole = make_state(mamba_.layer, 2);
+    const Tensor y = call(whole, x, {{"seq_idx", ids}});
     // Other cuts of time agree to rounding; these lengths are all within one.
     EXPECT_TRUE(close_to(first.values(), y.slice(1, 0, 4).values(), 1e-5));
     EXPECT_TRUE(close_to(second.values(), y.slice(1, 4, 5).values(), 1e-5));
-    EXPECT_TRUE(close_to(get_state(mamba_.layer, state, "ssm_state", 1).values(),
-                         get_state(mamba_.layer, whole, "ssm_state", 1).values(), 1e-5));
+    EXPECT_TRUE(close_to(get_state(mamba_.layer, state, "ssm_state", 2).values(),
+                         get_state(mamba_.layer, whole, "ssm_state", 2).values(), 1e-5));
 }
 
 TEST_P(RaggedTest, NegativeSeqIdxIsPadding) {
