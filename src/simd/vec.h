@@ -10,7 +10,8 @@
 //   load_n, store_n      only the first n lanes touch memory; n <= 0 touches none and n >= kWidth
 //                        is a full access; lanes >= n of a load are 0
 //   first_n, load_m, store_m   the same with the mask made once, outside the loop
-//   set1, zero, + - * /, unary -, fma(a,b,c) = a*b+c, fnma(a,b,c) = c-a*b
+//   set1, zero, + - * /, unary -, fma(a,b,c) = a*b+c, fms(a,b,c) = a*b-c,
+//                        fnma(a,b,c) = c-a*b
 //                        (one rounding, except at generic: multiplication, then addition)
 //   min, max             (a < b ? a : b) and (a > b ? a : b): b when either is NaN
 //   abs, lt le gt ge eq -> Mask (false on NaN), any, all, select(m, a, b) = m ? a : b

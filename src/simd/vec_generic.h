@@ -92,6 +92,7 @@ SEQMIX_INLINE Vec operator*(Vec a, Vec b) { return {a.v * b.v}; }
 SEQMIX_INLINE Vec operator/(Vec a, Vec b) { return {a.v / b.v}; }
 SEQMIX_INLINE Vec operator-(Vec a) { return from_bits(bits_of(a) ^ iset1(INT32_MIN)); }
 SEQMIX_INLINE Vec fma(Vec a, Vec b, Vec c) { return {a.v * b.v + c.v}; }
+SEQMIX_INLINE Vec fms(Vec a, Vec b, Vec c) { return {a.v * b.v - c.v}; }
 SEQMIX_INLINE Vec fnma(Vec a, Vec b, Vec c) { return {c.v - a.v * b.v}; }
 SEQMIX_INLINE Vec abs(Vec a) { return from_bits(bits_of(a) & iset1(INT32_MAX)); }
 

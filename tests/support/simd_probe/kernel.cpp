@@ -83,6 +83,7 @@ void probe_arithmetic(const float* pa, const float* pb, const float* pc, float* 
                            a * b,
                            a / b,
                            fma(a, b, c),
+                           fms(a, b, c),
                            fnma(a, b, c),
                            min(a, b),
                            max(a, b),
@@ -91,7 +92,7 @@ void probe_arithmetic(const float* pa, const float* pb, const float* pc, float* 
                            select(gt(a, b), a, b),
                            select(ge(a, b), a, b),
                            select(eq(a, b), a, b)};
-    unroll<13>([&](auto i) SEQMIX_INLINE_LAMBDA { store(out + i * kWidth, results[i]); });
+    unroll<14>([&](auto i) SEQMIX_INLINE_LAMBDA { store(out + i * kWidth, results[i]); });
 }
 void probe_reduce(const float* a, float* out) {
     const Mask positive = gt(load(a), zero());
