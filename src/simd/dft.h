@@ -214,5 +214,12 @@ SEQMIX_INLINE void dft(Complex<V> (&x)[R], const Complex<V>* w) {
     }
 }
 
+// R a power of two, no twiddles, and the upper half of x is zero (not read).
+template <int R, typename V>
+SEQMIX_INLINE void dft_half(Complex<V> (&x)[R]) {
+    unroll<R / 2>([&](auto p) SEQMIX_INLINE_LAMBDA { x[p + R / 2] = x[p]; });
+    dft_levels<R, true, 2>(x, x);
+}
+
 }  // namespace
 }  // namespace seqmix::SEQMIX_ISA

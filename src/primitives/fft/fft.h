@@ -30,9 +30,9 @@
 //   V[k] = Z[k] P + i/2 Q ((Z[k] + Z'[k]) - w (Z[k] - Z'[k])),     Z'[k] = conj(Z[N-k])
 // and needs neither unpacking nor the twiddles of the real transform.
 //
-// Numerics. Twiddles are computed in double and rounded once. The error of a transform is below
-// 0.6 eps log2(n) of the result's root mean square in the root mean square, and 3 times that with
-// Bluestein (tests/unit/fft_test.cpp).
+// Numerics. Twiddles are computed in double and rounded once. The error of a transform (root mean
+// square, relative) is below 0.3 eps (log2(n) + 3), with Bluestein 0.5 eps (log2(n) + 3); the bound is
+// tests/unit/fft_test.cpp's.
 //
 // Plans are immutable: any number of threads may share one. Making one measures nothing and costs
 // about 2 n sines. Running allocates nothing: each worker brings scratch(channels) elements, aligned

@@ -104,17 +104,55 @@ void forward_pass(const FftPass<Real>& pass, int64_t first, int64_t blocks, Real
     }
 }
 
-// The first pass: one block, no twiddles, from rows.
-template <int R, typename Real>
+// The first pass: one block, no twiddles, from rows. kRows: inputs that are there, all channels of
+// them, the others are zero; 0: asked for each. The tests cost a quarter of this pass, and half of
+// the inputs of a padded convolution are zero.
+template <int R, int kRows, typename Real>
 void forward_rows(const FftInput<Real>& in, int64_t legs, int64_t lanes, Real* work) {
+    using V = VecOf<Real>;
     for (int64_t j = 0; j < legs; ++j) {
-        Complex<VecOf<Real>> x[R];
-        unroll<R>([&](auto i) SEQMIX_INLINE_LAMBDA { x[i] = load_row(in, j + i * legs, lanes); });
-        dft<R, true>(x, x);
+        Complex<V> x[R];
+        unroll<R>([&](auto i) SEQMIX_INLINE_LAMBDA {
+            const int64_t t = j + i * legs;
+            if constexpr (kRows == 0) {
+                x[i] = load_row(in, t, lanes);
+            } else if constexpr (decltype(i)::value < kRows) {
+                x[i] = {load(in.re + t * in.stride), load(in.im + t * in.stride)};
+            }
+        });
+        if constexpr (kRows != 0 && kRows < R) {
+            dft_half(x);
+        } else {
+            dft<R, true>(x, x);
+        }
         unroll<R>([&](auto i) SEQMIX_INLINE_LAMBDA {
             store_point(work + (j + dft_output(R, i) * legs) * kPoint<Real>, x[i]);
         });
     }
+}
+
+// Whether just the first `rows` inputs of every DFT are there, with all their channels.
+template <typename Rows>
+SEQMIX_INLINE bool whole_rows(const Rows& rows, int64_t count, int64_t legs, int64_t n) {
+    const int64_t end = count * legs;
+    return end == n ? rows.re_rows >= n && rows.im_rows >= n
+                    : rows.re_rows == end && rows.im_rows == end;
+}
+
+template <int R, typename Real>
+void first_pass(const FftInput<Real>& in, int64_t legs, int64_t lanes, Real* work) {
+    const bool whole = lanes == kLanes<Real>;
+    if (whole && whole_rows(in, R, legs, R * legs)) {
+        forward_rows<R, R>(in, legs, lanes, work);
+        return;
+    }
+    if constexpr (R > 1 && is_power_of_two(R)) {
+        if (whole && whole_rows(in, R / 2, legs, R * legs)) {
+            forward_rows<R, R / 2>(in, legs, lanes, work);
+            return;
+        }
+    }
+    forward_rows<R, 0>(in, legs, lanes, work);
 }
 
 template <int R, bool kUnit, typename Real>
@@ -137,8 +175,8 @@ void inverse_pass(const FftPass<Real>& pass, int64_t blocks, Real* work) {
     }
 }
 
-// The last one, to rows.
-template <int R, typename Real>
+// The last one, to rows: kRows as in forward_rows.
+template <int R, int kRows, typename Real>
 void inverse_rows(const FftPass<Real>& pass, const Real* work, const FftOutput<Real>& out,
                   int64_t lanes, Real scale) {
     using V = VecOf<Real>;
@@ -152,10 +190,35 @@ void inverse_rows(const FftPass<Real>& pass, const Real* work, const FftOutput<R
         unroll<R>([&](auto i) SEQMIX_INLINE_LAMBDA { x[i] = load_swapped(p + i * leg); });
         dft<R, false>(x, w);
         unroll<R>([&](auto i) SEQMIX_INLINE_LAMBDA {
+            constexpr int q = dft_output(R, decltype(i)::value);
+            const int64_t t = j + q * legs;
             const Complex<V> y = {x[i].im * factor, x[i].re * factor};
-            store_row(out, j + dft_output(R, i) * legs, lanes, y);
+            if constexpr (kRows == 0) {
+                store_row(out, t, lanes, y);
+            } else if constexpr (q < kRows) {
+                store(out.re + t * out.stride, y.re);
+                store(out.im + t * out.stride, y.im);
+            }
         });
     }
+}
+
+template <int R, typename Real>
+void last_pass(const FftPass<Real>& pass, const Real* work, const FftOutput<Real>& out,
+               int64_t lanes, Real scale) {
+    const bool whole = lanes == kLanes<Real>;
+    const int64_t legs = pass.points / R;
+    if (whole && whole_rows(out, R, legs, pass.points)) {
+        inverse_rows<R, R>(pass, work, out, lanes, scale);
+        return;
+    }
+    if constexpr (R > 1 && is_power_of_two(R)) {
+        if (whole && whole_rows(out, R / 2, legs, pass.points)) {
+            inverse_rows<R, R / 2>(pass, work, out, lanes, scale);
+            return;
+        }
+    }
+    inverse_rows<R, 0>(pass, work, out, lanes, scale);
 }
 
 template <typename Body>
@@ -220,7 +283,7 @@ template <typename Real>
 void forward_smooth(const FftTables<Real>& t, const FftInput<Real>& in, int64_t lanes, Real* work) {
     const int64_t radix = t.pass[0].radix, part = t.n / radix;
     with_radix(radix, [&](auto r) SEQMIX_INLINE_LAMBDA {
-        forward_rows<decltype(r)::value>(in, part, lanes, work);
+        first_pass<decltype(r)::value>(in, part, lanes, work);
     });
     if (t.passes > 1) {
         for (int64_t q = 0; q < radix; ++q) {
@@ -239,7 +302,7 @@ void inverse_smooth(const FftTables<Real>& t, Real* work, const FftOutput<Real>&
         }
     }
     with_radix(radix, [&](auto r) SEQMIX_INLINE_LAMBDA {
-        inverse_rows<decltype(r)::value>(t.pass[0], work, out, lanes, scale);
+        last_pass<decltype(r)::value>(t.pass[0], work, out, lanes, scale);
     });
 }
 
@@ -370,9 +433,9 @@ void make_filter(const FftPair<Real>* pairs, int64_t n, const Real* work, Real s
 }
 
 template <typename Real>
-void multiply_filter(const FftPair<Real>* pairs, int64_t n, const Real* filter, Real* work) {
+void multiply_pairs(const FftPair<Real>* pairs, int64_t count, const Real* filter, Real* work) {
     using V = VecOf<Real>;
-    for (int64_t i = 0; i <= n / 2; ++i) {
+    for (int64_t i = 0; i < count; ++i) {
         Real* a = work + pairs[i].a * kPoint<Real>;
         Real* b = work + pairs[i].b * kPoint<Real>;
         const Complex<V> x = load_point(a), y = load_point(b);  // y: conjugate below
@@ -390,6 +453,42 @@ void multiply_filter(const FftPair<Real>* pairs, int64_t n, const Real* filter, 
         store_point(a, {fnma(g.im, u.im, fma(g.re, u.re, fnma(x.im, p.im, x.re * p.re))),
                         fma(g.re, u.im, fma(g.im, u.re, fma(x.re, p.im, x.im * p.re)))});
     }
+}
+
+// Block q of the first pass holds the frequencies q mod R, their partners are in block R-q. These two
+// are transformed, multiplied and transformed back while they are in the cache: three sweeps over a
+// long work array instead of five.
+template <typename Real>
+void convolve(const FftTables<Real>& t, const FftPair<Real>* pairs, const Real* filter,
+              const FftInput<Real>& in, const FftOutput<Real>& out, int64_t lanes, Real* work) {
+    const Real one{1};
+    if (t.smooth != nullptr || t.passes == 1) {
+        forward(t, in, lanes, work);
+        multiply_pairs(pairs, t.n / 2 + 1, filter, work);
+        inverse(t, work, out, lanes, one);
+        return;
+    }
+    const int64_t radix = t.pass[0].radix, part = t.n / radix;
+    with_radix(radix, [&](auto r) SEQMIX_INLINE_LAMBDA {
+        first_pass<decltype(r)::value>(in, part, lanes, work);
+    });
+    for (int64_t q = 0; q <= radix / 2; ++q) {
+        const int64_t partner = q > 0 ? radix - q : 0;
+        Real* a = work + q * part * kPoint<Real>;
+        Real* b = work + partner * part * kPoint<Real>;
+        forward_from(t, 1, q, a);
+        if (a != b) forward_from(t, 1, partner, b);
+        const int64_t fixed = q == 0 ? 1 : part % 2;
+        const int64_t count = a != b ? part : part / 2 + fixed;
+        multiply_pairs(pairs, count, filter, work);
+        pairs += count;
+        filter += count * 2 * kPoint<Real>;
+        inverse_from(t, 1, a);
+        if (a != b) inverse_from(t, 1, b);
+    }
+    with_radix(radix, [&](auto r) SEQMIX_INLINE_LAMBDA {
+        last_pass<decltype(r)::value>(t.pass[0], work, out, lanes, one);
+    });
 }
 
 // DFTs of C points across the columns of `width` rows (frequencies first .. first + width - 1 of
@@ -447,9 +546,8 @@ constexpr int kMostRadix = SEQMIX_ISA_LEVEL == 2 ? 8 : 4;
 
 template <typename Real>
 constexpr FftLevel<Real> kLevel = {
-    kLanes<Real>, kMostRadix,      forward<Real>,  inverse<Real>,     take<Real>,
-    put<Real>,    take_half<Real>, put_half<Real>, make_filter<Real>, multiply_filter<Real>,
-    join<Real>,
+    kLanes<Real>,    kMostRadix,     forward<Real>,     inverse<Real>,  take<Real>, put<Real>,
+    take_half<Real>, put_half<Real>, make_filter<Real>, convolve<Real>, join<Real>,
 };
 
 }  // namespace

@@ -85,10 +85,12 @@ struct FftLevel {
                       int64_t lanes);
     void (*put_half)(const FftPair<Real>*, int64_t n, const FftInput<Real>&, int64_t lanes,
                      Real* work);
-    // A filter for `multiply`: (N/2 + 1, 2 complex, width), from work; and the product, in place.
+    // A filter for `convolve`, (N/2 + 1, 2 complex, width), from work; and y = filter * x by rows
+    // packed as above. Pairs are in the order of the smaller of their positions.
     void (*make_filter)(const FftPair<Real>*, int64_t n, const Real* work, Real scale,
                         Real* filter);
-    void (*multiply)(const FftPair<Real>*, int64_t n, const Real* filter, Real* work);
+    void (*convolve)(const FftTables<Real>&, const FftPair<Real>*, const Real* filter,
+                     const FftInput<Real>& x, const FftOutput<Real>& y, int64_t lanes, Real* work);
     // One channel in planes: out[k] = DFT of in, in order; rows.n points of work.
     void (*join)(const FftJoin<Real>&, const Real* re, const Real* im, Real* work, Real* out_re,
                  Real* out_im);

@@ -223,16 +223,16 @@ void RealFft<Real>::convolve(const Real* x, int64_t x_rows, ptrdiff_t x_stride, 
     const int64_t N = complex_.n(), size = 4 * (N / 2 + 1);  // of a channel
     const FftLevel<Real>& level = complex_.level();
     const auto block = [&](int64_t d, int64_t lanes) {
-        level.forward(complex_.tables(), packed_input(x + d, x_rows, x_stride), lanes, scratch);
-        level.multiply(pairs_.data(), N, filter + d * size, scratch);
-        level.inverse(complex_.tables(), scratch, packed(y + d, y_rows, y_stride), lanes, Real{1});
+        level.convolve(complex_.tables(), pairs_.data(), filter + d * size,
+                       packed_input(x + d, x_rows, x_stride), packed(y + d, y_rows, y_stride),
+                       lanes, scratch);
     };
     const auto single = [&](int64_t d) {
         Real *re = scratch, *im = re + N, *z_re = im + N, *z_im = z_re + N;
         const Real* h = filter + d * size;
         load_one(x + d, x_rows, x_stride, re, im);
         complex_.one(re, im, z_re, z_im, z_im + N);
-        for (int64_t k = 0; k <= N / 2; ++k, h += 4) {  // as multiply in kernel.cpp
+        for (int64_t k = 0; k <= N / 2; ++k, h += 4) {  // as multiply_pairs in kernel.cpp
             const int64_t m = k > 0 ? N - k : 0;
             const std::complex<Real> a(z_re[k], z_im[k]), b(z_re[m], -z_im[m]);
             // w: the square of the half turn
