@@ -22,6 +22,7 @@
 //   scale_exp2(x, e)     x * 2^e for a whole e of any size (overflow to inf, underflow to 0)
 //   sqrt                 correctly rounded
 //   reciprocal_fast(x)   1/x within 1.3e-7 for |x| in [1, 2^126)
+//   reverse              lanes in the opposite order
 //   transpose            kWidth vectors as a square tile, in registers
 //   bits_of, from_bits and the integer operations that math.h needs
 #pragma once

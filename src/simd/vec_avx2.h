@@ -138,6 +138,10 @@ SEQMIX_INLINE Vec scale_exp2(Vec a, Vec e) {
     return a * low * high;
 }
 
+SEQMIX_INLINE Vec reverse(Vec a) {
+    return {_mm256_permutevar8x32_ps(a.v, _mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0))};
+}
+
 SEQMIX_INLINE void transpose_quad(__m256& a, __m256& b, __m256& c, __m256& d) {
     const __m256 p = _mm256_unpacklo_ps(a, b);
     const __m256 q = _mm256_unpackhi_ps(a, b);

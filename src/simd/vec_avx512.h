@@ -135,6 +135,11 @@ SEQMIX_INLINE Vec to_float(IVec a) { return {_mm512_cvtepi32_ps(a.v)}; }
 SEQMIX_INLINE IVec to_int(Vec a) { return {_mm512_cvtps_epi32(a.v)}; }  // nearest; a must fit
 SEQMIX_INLINE Mask ieq(IVec a, IVec b) { return {_mm512_cmpeq_epi32_mask(a.v, b.v)}; }
 
+SEQMIX_INLINE Vec reverse(Vec a) {
+    const __m512i lanes = _mm512_setr_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    return {_mm512_permutexvar_ps(lanes, a.v)};
+}
+
 // Two rounds inside 128-bit lanes (4x4 blocks), then two rounds that move whole lanes.
 SEQMIX_INLINE void transpose_quad(__m512& a, __m512& b, __m512& c, __m512& d) {
     const __m512 p = _mm512_unpacklo_ps(a, b);

@@ -69,6 +69,11 @@ SEQMIX_INLINE Vec64 fms(Vec64 a, Vec64 b, Vec64 c) { return {a.v * b.v - c.v}; }
 SEQMIX_INLINE Vec64 fnma(Vec64 a, Vec64 b, Vec64 c) { return {c.v - a.v * b.v}; }
 #endif
 
+SEQMIX_INLINE Vec64 reverse(Vec64 a) {
+    Vec64 r;
+    for (int i = 0; i < Vec64::kWidth; ++i) r.v[i] = a.v[Vec64::kWidth - 1 - i];
+    return r;
+}
 SEQMIX_INLINE void transpose(Vec64 (&t)[Vec64::kWidth]) {
     constexpr int n = Vec64::kWidth;
     double rows[n][n];

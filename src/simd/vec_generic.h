@@ -169,6 +169,8 @@ SEQMIX_INLINE Vec scale_exp2(Vec a, Vec e) {
     return a * low * high;
 }
 
+SEQMIX_INLINE Vec reverse(Vec a) { return {F32Lanes{a.v[3], a.v[2], a.v[1], a.v[0]}}; }
+
 SEQMIX_INLINE void transpose(Vec (&t)[kWidth]) {
     const F32Lanes a = t[0].v, b = t[1].v, c = t[2].v, d = t[3].v;
     t[0].v = F32Lanes{a[0], b[0], c[0], d[0]};

@@ -120,14 +120,20 @@ class RealFft {
     bool even() const { return n_ % 2 == 0; }
     FftInput<Real> packed_input(const Real* x, int64_t rows, ptrdiff_t stride) const;
     FftOutput<Real> packed(Real* y, int64_t rows, ptrdiff_t stride) const;
-    void load_one(const Real* x, int64_t rows, ptrdiff_t stride, Real* re, Real* im) const;
-    void store_one(const Real* re, const Real* im, Real scale, Real* y, int64_t rows,
+    int64_t filter_at(int64_t d) const;
+    struct OneChannel {
+        FftPlanes<Real> a, b;
+        Real* work;
+    };
+    OneChannel one_channel(Real* scratch) const;
+    void load_one(const Real* x, int64_t rows, ptrdiff_t stride, const FftPlanes<Real>& z) const;
+    void store_one(const FftPlanes<Real>& z, Real scale, Real* y, int64_t rows,
                    ptrdiff_t stride) const;
 
     int64_t n_;
-    Fft<Real> complex_;           // n/2 points, n where n is odd
-    Array<FftPair<Real>> pairs_;  // n even: k = 0 .. n/4, in the order of memory
-    Array<Real> half_turns_;      // (n/4 + 1, 2): exp(-2 pi i k / n) in order
+    Fft<Real> complex_;            // n/2 points, n where n is odd
+    Array<FftPair<Real>> pairs_;   // n even: k = 0 .. n/4, in the order of memory
+    Array<Real> cosines_, sines_;  // (n/2): exp(-2 pi i k / n)
 };
 
 // The least even length >= `least` that is a power of two, or 3, 5 or 7 times one.

@@ -541,13 +541,116 @@ void join(const FftJoin<Real>& t, const Real* re, const Real* im, Real* work, Re
     });
 }
 
+template <typename T>
+SEQMIX_INLINE T number(double x) {
+    if constexpr (sizeof(T) <= sizeof(double)) {
+        return static_cast<T>(x);
+    } else {
+        return constant<T>(x);
+    }
+}
+
+// One channel: out[k] = body(at, z[k], z[n-k]) for 0 < k < n, where at(p) is p[k]. Over all k, not over
+// pairs, so that what is written is not read; the last vector overlaps the one before. g++ 12 does
+// not vectorise these loops by itself.
+template <typename Real, typename Body>
+SEQMIX_INLINE void for_mirrored(int64_t n, const FftPlanes<Real>& z, const FftPlanes<Real>& out,
+                                const Body& body) {
+    using V = VecOf<Real>;
+    constexpr int width = V::kWidth;
+    if (n <= width) {
+        for (int64_t k = 1; k < n; ++k) {
+            const auto at = [&](const Real* p) SEQMIX_INLINE_LAMBDA { return p[k]; };
+            const Complex<Real> x = {z.re[k], z.im[k]}, y = {z.re[n - k], z.im[n - k]};
+            const Complex<Real> result = body(at, x, y);
+            out.re[k] = result.re;
+            out.im[k] = result.im;
+        }
+        return;
+    }
+    for (int64_t k = 1; k < n; k += width) {
+        if (k > n - width) k = n - width;
+        const int64_t m = n - k - width + 1;
+        const auto at = [&](const Real* p) SEQMIX_INLINE_LAMBDA { return load(p + k); };
+        const Complex<V> x = {load(z.re + k), load(z.im + k)};
+        const Complex<V> y = {reverse(load(z.re + m)), reverse(load(z.im + m))};
+        const Complex<V> result = body(at, x, y);
+        store(out.re + k, result.re);
+        store(out.im + k, result.im);
+    }
+}
+
+template <typename Real>
+void take_half_one(int64_t n, const Real* c, const Real* s, const FftPlanes<Real>& z,
+                   const FftPlanes<Real>& x) {
+    x.re[0] = z.re[0] + z.im[0];
+    x.re[n] = z.re[0] - z.im[0];
+    x.im[0] = x.im[n] = 0;
+    for_mirrored(n, z, x, [&](auto at, auto p, auto q) SEQMIX_INLINE_LAMBDA {
+        const auto half = number<decltype(p.re)>(0.5);
+        const auto a = p.re - q.re, b = p.im + q.im;
+        return decltype(p){half * (p.re + q.re + (a * at(s) + b * at(c))),
+                           half * (p.im - q.im - (a * at(c) - b * at(s)))};
+    });
+}
+
+template <typename Real>
+void put_half_one(int64_t n, const Real* c, const Real* s, const FftPlanes<Real>& x,
+                  const FftPlanes<Real>& z) {
+    z.re[0] = x.re[0] + x.re[n];
+    z.im[0] = x.re[0] - x.re[n];
+    for_mirrored(n, x, z, [&](auto at, auto p, auto q) SEQMIX_INLINE_LAMBDA {
+        const auto a = p.re - q.re, b = p.im + q.im;
+        return decltype(p){p.re + q.re - (b * at(c) - a * at(s)),
+                           p.im - q.im + (a * at(c) + b * at(s))};
+    });
+}
+
+template <typename Real>
+void multiply_one(int64_t n, const Real* c, const Real* s, const Real* filter,
+                  const FftPlanes<Real>& z, const FftPlanes<Real>& v) {
+    const Real *p_re = filter, *p_im = p_re + n, *g_re = p_im + n, *g_im = g_re + n;
+    const Real re = z.re[0], im = z.im[0];
+    v.re[0] = re * p_re[0] - im * p_im[0] + 2 * (re * g_re[0] + im * g_im[0]);
+    v.im[0] = re * p_im[0] + im * p_re[0] + 2 * (re * g_im[0] - im * g_re[0]);
+    for_mirrored(n, z, v, [&](auto at, auto x, auto y) SEQMIX_INLINE_LAMBDA {
+        const auto a = x.re - y.re, b = x.im + y.im;
+        const auto half = at(c) * at(s);
+        const auto w_re = at(c) * at(c) - at(s) * at(s), w_im = half + half;  // the square
+        const auto u_re = x.re + y.re - (a * w_re - b * w_im);
+        const auto u_im = x.im - y.im - (a * w_im + b * w_re);
+        return decltype(x){x.re * at(p_re) - x.im * at(p_im) + (u_re * at(g_re) - u_im * at(g_im)),
+                           x.re * at(p_im) + x.im * at(p_re) + (u_re * at(g_im) + u_im * at(g_re))};
+    });
+}
+
+template <typename Real>
+void split_one(int64_t n, const Real* x, const FftPlanes<Real>& z) {
+    Real *SEQMIX_RESTRICT re = z.re, *SEQMIX_RESTRICT im = z.im;
+    for (int64_t t = 0; t < n; ++t) {
+        re[t] = x[2 * t];
+        im[t] = x[2 * t + 1];
+    }
+}
+
+template <typename Real>
+void merge_one(int64_t n, const FftPlanes<Real>& z, Real scale, Real* SEQMIX_RESTRICT x) {
+    const Real *re = z.re, *im = z.im;
+    for (int64_t t = 0; t < n; ++t) {
+        x[2 * t] = re[t] * scale;
+        x[2 * t + 1] = im[t] * scale;
+    }
+}
+
 // Radix 8 fits in 32 registers, radix 4 in 16.
 constexpr int kMostRadix = SEQMIX_ISA_LEVEL == 2 ? 8 : 4;
 
 template <typename Real>
 constexpr FftLevel<Real> kLevel = {
-    kLanes<Real>,    kMostRadix,     forward<Real>,     inverse<Real>,  take<Real>, put<Real>,
-    take_half<Real>, put_half<Real>, make_filter<Real>, convolve<Real>, join<Real>,
+    kLanes<Real>,       kMostRadix,         forward<Real>,   inverse<Real>,
+    take<Real>,         put<Real>,          take_half<Real>, put_half<Real>,
+    make_filter<Real>,  convolve<Real>,     join<Real>,      take_half_one<Real>,
+    put_half_one<Real>, multiply_one<Real>, split_one<Real>, merge_one<Real>,
 };
 
 }  // namespace

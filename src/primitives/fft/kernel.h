@@ -67,6 +67,12 @@ struct FftJoin {
     const Real* twiddles;  // (ceil(rows / width), twiddles of a DFT, 2, width)
 };
 
+// One channel, dense.
+template <typename Real>
+struct FftPlanes {
+    Real *re, *im;
+};
+
 template <typename Real>
 struct FftLevel {
     int width;
@@ -94,6 +100,17 @@ struct FftLevel {
     // One channel in planes: out[k] = DFT of in, in order; rows.n points of work.
     void (*join)(const FftJoin<Real>&, const Real* re, const Real* im, Real* work, Real* out_re,
                  Real* out_im);
+    // Between the half spectrum X (N+1) and the packed points Z (N), as take_half and put_half, and
+    // V = filter * Z with a filter (4, N): the parts of P and of G. c, s: (N) exp(-pi i k / N).
+    void (*take_half_one)(int64_t n, const Real* c, const Real* s, const FftPlanes<Real>& z,
+                          const FftPlanes<Real>& x);
+    void (*put_half_one)(int64_t n, const Real* c, const Real* s, const FftPlanes<Real>& x,
+                         const FftPlanes<Real>& z);
+    void (*multiply_one)(int64_t n, const Real* c, const Real* s, const Real* filter,
+                         const FftPlanes<Real>& z, const FftPlanes<Real>& v);
+    // x[2t], x[2t+1] and planes.
+    void (*split_one)(int64_t n, const Real* x, const FftPlanes<Real>& z);
+    void (*merge_one)(int64_t n, const FftPlanes<Real>& z, Real scale, Real* x);
 };
 
 struct FftKernels {

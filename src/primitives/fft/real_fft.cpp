@@ -7,26 +7,17 @@
 #include "primitives/fft/fft.h"
 
 namespace seqmix {
-namespace {
-
-// std::complex multiplies with care for infinities, in a function call.
-template <typename Real>
-std::complex<Real> times(std::complex<Real> a, std::complex<Real> b) {
-    return {a.real() * b.real() - a.imag() * b.imag(), a.real() * b.imag() + a.imag() * b.real()};
-}
-
-}  // namespace
-
 template <typename Real>
 RealFft<Real>::RealFft(int64_t n, const FftKernels& kernels, Allocator allocator)
     : n_(n), complex_(n % 2 == 0 ? n / 2 : n, kernels, allocator) {
     if (!even()) return;
     const int64_t N = n / 2, count = N / 2 + 1;
-    half_turns_ = Array<Real>(2 * count, allocator);
-    for (int64_t k = 0; k < count; ++k) {
+    cosines_ = Array<Real>(N, allocator);
+    sines_ = Array<Real>(N, allocator);
+    for (int64_t k = 0; k < N; ++k) {
         const std::complex<double> w = fft_root(k, n);
-        half_turns_[2 * k] = static_cast<Real>(w.real());
-        half_turns_[2 * k + 1] = static_cast<Real>(w.imag());
+        cosines_[k] = static_cast<Real>(w.real());
+        sines_[k] = static_cast<Real>(w.imag());
     }
     const int32_t* position = complex_.tables().position;
     const auto at = [&](int64_t k) {
@@ -46,23 +37,27 @@ RealFft<Real>::RealFft(int64_t n, const FftKernels& kernels, Allocator allocator
                    static_cast<Real>(w.real()),
                    static_cast<Real>(w.imag()),
                    static_cast<int32_t>(k),
-                   half_turns_[2 * k],
-                   half_turns_[2 * k + 1]};
+                   cosines_[k],
+                   sines_[k]};
     }
 }
 
 template <typename Real>
 int64_t RealFft<Real>::scratch(int64_t channels) const {
     const int64_t N = complex_.n();
-    return scratch_of(complex_, channels, complex_.work_size(), 4 * N + complex_.one_size());
+    return scratch_of(complex_, channels, complex_.work_size(), 4 * (N + 1) + complex_.one_size());
 }
 
+// Blocks are (N/2 + 1, 4, width), after them channels alone (4, N).
+template <typename Real>
+int64_t RealFft<Real>::filter_at(int64_t d) const {
+    const int64_t N = complex_.n(), width = complex_.level().width;
+    return d / width * width * 4 * (N / 2 + 1) + d % width * 4 * N;
+}
 template <typename Real>
 int64_t RealFft<Real>::filter_size(int64_t channels) const {
-    const int64_t count = complex_.n() / 2 + 1, width = complex_.level().width;
-    const int64_t rest = channels % width;
-    const int64_t lanes = complex_.alone(rest) ? rest : (rest > 0 ? width : 0);
-    return 4 * count * (channels / width * width + lanes);
+    const int64_t width = complex_.level().width, rest = channels % width;
+    return filter_at(complex_.alone(rest) ? channels : (channels + width - 1) / width * width);
 }
 
 // Point t is x[2t] + i x[2t+1], where n is odd x[t].
@@ -80,18 +75,39 @@ FftOutput<Real> RealFft<Real>::packed(Real* y, int64_t rows, ptrdiff_t stride) c
 }
 
 template <typename Real>
-void RealFft<Real>::load_one(const Real* x, int64_t rows, ptrdiff_t stride, Real* re,
-                             Real* im) const {
+void RealFft<Real>::load_one(const Real* x, int64_t rows, ptrdiff_t stride,
+                             const FftPlanes<Real>& z) const {
     const FftInput<Real> in = packed_input(x, rows, stride);
-    load_column(in.re, in.re_rows, in.stride, complex_.n(), re);
-    load_column(in.im, in.im_rows, in.stride, complex_.n(), im);
+    const int64_t N = complex_.n();
+    if (even() && stride == 1) {
+        complex_.level().split_one(in.im_rows, x, z);
+        if (in.re_rows > in.im_rows) z.re[in.im_rows] = x[2 * in.im_rows];
+        std::fill(z.re + in.re_rows, z.re + N, Real{0});
+        std::fill(z.im + in.im_rows, z.im + N, Real{0});
+        return;
+    }
+    load_column(in.re, in.re_rows, in.stride, N, z.re);
+    load_column(in.im, in.im_rows, in.stride, N, z.im);
 }
 template <typename Real>
-void RealFft<Real>::store_one(const Real* re, const Real* im, Real scale, Real* y, int64_t rows,
+void RealFft<Real>::store_one(const FftPlanes<Real>& z, Real scale, Real* y, int64_t rows,
                               ptrdiff_t stride) const {
     const FftOutput<Real> out = packed(y, rows, stride);
-    store_column(re, scale, complex_.n(), out.re, out.re_rows, out.stride);
-    store_column(im, scale, complex_.n(), out.im, out.im_rows, out.stride);
+    if (even() && stride == 1) {
+        complex_.level().merge_one(out.im_rows, z, scale, y);
+        if (out.re_rows > out.im_rows) y[2 * out.im_rows] = z.re[out.im_rows] * scale;
+        return;
+    }
+    store_column(z.re, scale, complex_.n(), out.re, out.re_rows, out.stride);
+    store_column(z.im, scale, complex_.n(), out.im, out.im_rows, out.stride);
+}
+
+// Two pairs of planes of N + 1 elements, and what is left of the scratch.
+template <typename Real>
+typename RealFft<Real>::OneChannel RealFft<Real>::one_channel(Real* scratch) const {
+    const int64_t size = complex_.n() + 1;
+    return {
+        {scratch, scratch + size}, {scratch + 2 * size, scratch + 3 * size}, scratch + 4 * size};
 }
 
 template <typename Real>
@@ -114,26 +130,17 @@ void RealFft<Real>::forward(const Real* x, int64_t rows, ptrdiff_t stride,
     };
     const auto single = [&](int64_t d) {
         const FftOutput<Real> to = shifted(half, d);
-        Real *re = scratch, *im = re + N, *z_re = im + N, *z_im = z_re + N;
-        load_one(x + d, rows, stride, re, im);
-        complex_.one(re, im, z_re, z_im, z_im + N);
-        const auto put = [&](int64_t k, Real real, Real imaginary) {
-            if (k < to.re_rows) to.re[k * to.stride] = real;
-            if (k < to.im_rows) to.im[k * to.stride] = imaginary;
-        };
+        const OneChannel m = one_channel(scratch);
+        load_one(x + d, rows, stride, m.a);
+        complex_.one(m.a.re, m.a.im, m.b.re, m.b.im, m.work);
         if (!even()) {
-            for (int64_t k = 0; k <= N / 2; ++k) put(k, z_re[k], z_im[k]);
+            store_column(m.b.re, Real{1}, n_, to.re, to.re_rows, to.stride);
+            store_column(m.b.im, Real{1}, n_, to.im, to.im_rows, to.stride);
             return;
         }
-        for (int64_t k = 0; k <= N / 2; ++k) {  // as take_half
-            const int64_t m = k > 0 ? N - k : 0;
-            const Real sum_re = z_re[k] + z_re[m], sum_im = z_im[k] - z_im[m];
-            const Real re_k = z_re[k] - z_re[m], im_k = z_im[k] + z_im[m];
-            const Real c = half_turns_[2 * k], s = half_turns_[2 * k + 1];
-            const Real turned_re = re_k * c - im_k * s, turned_im = re_k * s + im_k * c;
-            put(k, Real{0.5} * (sum_re + turned_im), Real{0.5} * (sum_im - turned_re));
-            put(N - k, Real{0.5} * (sum_re - turned_im), Real{-0.5} * (sum_im + turned_re));
-        }
+        level.take_half_one(N, cosines_.data(), sines_.data(), m.b, m.a);
+        store_column(m.a.re, Real{1}, n_, to.re, to.re_rows, to.stride);
+        store_column(m.a.im, Real{1}, n_, to.im, to.im_rows, to.stride);
     };
     for_blocks(complex_, channels, block, single);
 }
@@ -160,33 +167,18 @@ void RealFft<Real>::inverse(const FftInput<Real>& spectrum, Real* y, int64_t row
     };
     const auto single = [&](int64_t d) {
         const FftInput<Real> from = shifted(half, d);
-        Real *re = scratch, *im = re + N, *z_re = im + N, *z_im = z_re + N;
+        const OneChannel m = one_channel(scratch);
+        const int64_t rows_there = even() ? N + 1 : N;
+        load_column(from.re, from.re_rows, from.stride, rows_there, m.b.re);
+        load_column(from.im, from.im_rows, from.stride, rows_there, m.b.im);
         if (even()) {
-            for (int64_t k = 0; k <= N / 2; ++k) {  // as put_half
-                const int64_t m = N - k;
-                const auto get = [&](const Real* p, int64_t count, int64_t i) {
-                    return i < count ? p[i * from.stride] : Real{0};
-                };
-                const Real a = get(from.re, from.re_rows, k), b = get(from.re, from.re_rows, m);
-                const Real p = k > 0 ? get(from.im, from.im_rows, k) : Real{0};
-                const Real q = k > 0 ? get(from.im, from.im_rows, m) : Real{0};
-                const Real c = half_turns_[2 * k], s = -half_turns_[2 * k + 1];
-                const Real turned_re = (a - b) * c - (p + q) * s;
-                const Real turned_im = (a - b) * s + (p + q) * c;
-                if (k > 0) {
-                    re[m] = a + b + turned_im;
-                    im[m] = turned_re - (p - q);
-                }
-                re[k] = a + b - turned_im;
-                im[k] = p - q + turned_re;
-            }
+            level.put_half_one(N, cosines_.data(), sines_.data(), m.b, m.a);
         } else {
-            load_column(from.re, from.re_rows, from.stride, N, re);
-            load_column(from.im, from.im_rows, from.stride, N, im);
-            re[0] *= Real{0.5};
+            m.b.re[0] *= Real{0.5};
         }
-        complex_.one(im, re, z_im, z_re, z_im + N);
-        store_one(z_re, z_im, scale, y + d, rows, stride);
+        const FftPlanes<Real>&z = even() ? m.a : m.b, &result = even() ? m.b : m.a;
+        complex_.one(z.im, z.re, result.im, result.re, m.work);
+        store_one(result, scale, y + d, rows, stride);
     };
     for_blocks(complex_, channels, block, single);
 }
@@ -194,23 +186,25 @@ void RealFft<Real>::inverse(const FftInput<Real>& spectrum, Real* y, int64_t row
 template <typename Real>
 void RealFft<Real>::make_filter(const Real* h, int64_t rows, ptrdiff_t stride, int64_t channels,
                                 Real* filter, Real* scratch) const {
-    const int64_t N = complex_.n(), size = 4 * (N / 2 + 1);  // of a channel
+    const int64_t N = complex_.n();
     const FftLevel<Real>& level = complex_.level();
     const Real scale = Real{1} / static_cast<Real>(N);
     const auto block = [&](int64_t d, int64_t lanes) {
         level.forward(complex_.tables(), packed_input(h + d, rows, stride), lanes, scratch);
-        level.make_filter(pairs_.data(), N, scratch, scale, filter + d * size);
+        level.make_filter(pairs_.data(), N, scratch, scale, filter + filter_at(d));
     };
     const auto single = [&](int64_t d) {
-        Real *re = scratch, *im = re + N, *z_re = im + N, *z_im = z_re + N, *to = filter + d * size;
-        load_one(h + d, rows, stride, re, im);
-        complex_.one(re, im, z_re, z_im, z_im + N);
-        for (int64_t k = 0; k <= N / 2; ++k, to += 4) {  // as make_filter in kernel.cpp
-            const int64_t m = k > 0 ? N - k : 0;
-            to[0] = Real{0.5} * scale * (z_re[k] + z_re[m]);
-            to[1] = Real{0.5} * scale * (z_im[k] - z_im[m]);
-            to[2] = Real{0.25} * scale * (z_re[k] - z_re[m]);
-            to[3] = Real{0.25} * scale * (z_im[k] + z_im[m]);
+        const OneChannel m = one_channel(scratch);
+        load_one(h + d, rows, stride, m.a);
+        complex_.one(m.a.re, m.a.im, m.b.re, m.b.im, m.work);
+        const Real *re = m.b.re, *im = m.b.im;
+        Real* to = filter + filter_at(d);
+        for (int64_t k = 0; k < N; ++k) {
+            const int64_t mirrored = k > 0 ? N - k : 0;
+            to[k] = Real{0.5} * scale * (re[k] + re[mirrored]);
+            to[N + k] = Real{0.5} * scale * (im[k] - im[mirrored]);
+            to[2 * N + k] = Real{0.25} * scale * (re[k] - re[mirrored]);
+            to[3 * N + k] = Real{0.25} * scale * (im[k] + im[mirrored]);
         }
     };
     for_blocks(complex_, channels, block, single);
@@ -220,35 +214,20 @@ template <typename Real>
 void RealFft<Real>::convolve(const Real* x, int64_t x_rows, ptrdiff_t x_stride, const Real* filter,
                              Real* y, int64_t y_rows, ptrdiff_t y_stride, int64_t channels,
                              Real* scratch) const {
-    const int64_t N = complex_.n(), size = 4 * (N / 2 + 1);  // of a channel
     const FftLevel<Real>& level = complex_.level();
     const auto block = [&](int64_t d, int64_t lanes) {
-        level.convolve(complex_.tables(), pairs_.data(), filter + d * size,
+        level.convolve(complex_.tables(), pairs_.data(), filter + filter_at(d),
                        packed_input(x + d, x_rows, x_stride), packed(y + d, y_rows, y_stride),
                        lanes, scratch);
     };
     const auto single = [&](int64_t d) {
-        Real *re = scratch, *im = re + N, *z_re = im + N, *z_im = z_re + N;
-        const Real* h = filter + d * size;
-        load_one(x + d, x_rows, x_stride, re, im);
-        complex_.one(re, im, z_re, z_im, z_im + N);
-        for (int64_t k = 0; k <= N / 2; ++k, h += 4) {  // as multiply_pairs in kernel.cpp
-            const int64_t m = k > 0 ? N - k : 0;
-            const std::complex<Real> a(z_re[k], z_im[k]), b(z_re[m], -z_im[m]);
-            // w: the square of the half turn
-            const Real c = half_turns_[2 * k], s = half_turns_[2 * k + 1];
-            const std::complex<Real> w(c * c - s * s, 2 * c * s);
-            const std::complex<Real> p(h[0], h[1]), g(h[2], h[3]);
-            const std::complex<Real> sum = a + b, turned = times(w, a - b);
-            const std::complex<Real> mirrored = times(b, p) - times(g, sum + turned);
-            const std::complex<Real> product = times(a, p) + times(g, sum - turned);
-            z_re[m] = mirrored.real();
-            z_im[m] = -mirrored.imag();
-            z_re[k] = product.real();
-            z_im[k] = product.imag();
-        }
-        complex_.one(z_im, z_re, im, re, z_im + N);
-        store_one(re, im, Real{1}, y + d, y_rows, y_stride);
+        const OneChannel m = one_channel(scratch);
+        load_one(x + d, x_rows, x_stride, m.a);
+        complex_.one(m.a.re, m.a.im, m.b.re, m.b.im, m.work);
+        level.multiply_one(complex_.n(), cosines_.data(), sines_.data(), filter + filter_at(d), m.b,
+                           m.a);
+        complex_.one(m.a.im, m.a.re, m.b.im, m.b.re, m.work);
+        store_one(m.b, Real{1}, y + d, y_rows, y_stride);
     };
     for_blocks(complex_, channels, block, single);
 }
