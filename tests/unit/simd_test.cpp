@@ -99,11 +99,12 @@ TEST(Simd, PartialAccessTouchesOnlyTheFirstLanes) {
 TEST(Simd, Transpose) {
     for (const Level& level : levels()) {
         const size_t w = static_cast<size_t>(level.probe->width);
-        std::vector<float> in(w * w), out(w * w);
+        std::vector<float> in(w * w), out(w * (w + 1));
         for (size_t i = 0; i < w * w; ++i) in[i] = float(i);
         level.probe->transpose(in.data(), out.data());
         for (size_t i = 0; i < w; ++i) {
             for (size_t j = 0; j < w; ++j) ASSERT_EQ(out[i * w + j], in[j * w + i]) << level.name;
+            ASSERT_EQ(out[w * w + i], in[w - 1 - i]) << level.name;
         }
     }
 }

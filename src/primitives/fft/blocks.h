@@ -41,6 +41,12 @@ void store_column(const Real* from, Real scale, int64_t n, Real* y, int64_t rows
     for (int64_t t = 0; t < count; ++t) y[t * stride] = from[t] * scale;
 }
 
+// Where planes can be the caller's own: one() reads all of its input before it writes.
+template <typename Rows>
+bool dense(const Rows& rows, int64_t n) {
+    return rows.stride == 1 && rows.re_rows >= n && rows.im_rows >= n;
+}
+
 // block(d, lanes) for channels in the lanes, single(d) for those that are transformed alone.
 template <typename Real, typename Block, typename Single>
 void for_blocks(const Fft<Real>& fft, int64_t channels, const Block& block, const Single& single) {

@@ -248,6 +248,26 @@ void Fft<Real>::one(const Real* re, const Real* im, Real* out_re, Real* out_im, 
 }
 
 template <typename Real>
+void Fft<Real>::one_strided(const FftInput<Real>& in, const FftOutput<Real>& out, Real scale,
+                            Real* scratch) const {
+    Real *re = scratch, *im = re + n(), *y_re = im + n(), *y_im = y_re + n(), *work = y_im + n();
+    const bool direct = dense(in, n());
+    if (!direct) {
+        load_column(in.re, in.re_rows, in.stride, n(), re);
+        load_column(in.im, in.im_rows, in.stride, n(), im);
+    }
+    if (scale == Real{1} && dense(out, n())) {
+        y_re = out.re;
+        y_im = out.im;
+    }
+    one(direct ? in.re : re, direct ? in.im : im, y_re, y_im, work);
+    if (y_re != out.re) {
+        store_column(y_re, scale, n(), out.re, out.re_rows, out.stride);
+        store_column(y_im, scale, n(), out.im, out.im_rows, out.stride);
+    }
+}
+
+template <typename Real>
 void Fft<Real>::forward(const FftInput<Real>& in, const FftOutput<Real>& out, int64_t channels,
                         Real* scratch) const {
     const auto block = [&](int64_t d, int64_t lanes) {
@@ -255,14 +275,7 @@ void Fft<Real>::forward(const FftInput<Real>& in, const FftOutput<Real>& out, in
         level_->take(tables(), scratch, shifted(out, d), lanes);
     };
     const auto single = [&](int64_t d) {
-        const FftInput<Real> from = shifted(in, d);
-        const FftOutput<Real> to = shifted(out, d);
-        Real *re = scratch, *im = re + n(), *y_re = im + n(), *y_im = y_re + n();
-        load_column(from.re, from.re_rows, from.stride, n(), re);
-        load_column(from.im, from.im_rows, from.stride, n(), im);
-        one(re, im, y_re, y_im, y_im + n());
-        store_column(y_re, Real{1}, n(), to.re, to.re_rows, to.stride);
-        store_column(y_im, Real{1}, n(), to.im, to.im_rows, to.stride);
+        one_strided(shifted(in, d), shifted(out, d), Real{1}, scratch);
     };
     for_blocks(*this, channels, block, single);
 }
@@ -276,14 +289,11 @@ void Fft<Real>::inverse(const FftInput<Real>& in, const FftOutput<Real>& out, in
         level_->inverse(tables(), scratch, shifted(out, d), lanes, scale);
     };
     const auto single = [&](int64_t d) {
+        // The inverse is the transform with the two parts exchanged.
         const FftInput<Real> from = shifted(in, d);
         const FftOutput<Real> to = shifted(out, d);
-        Real *re = scratch, *im = re + n(), *y_re = im + n(), *y_im = y_re + n();
-        load_column(from.re, from.re_rows, from.stride, n(), re);
-        load_column(from.im, from.im_rows, from.stride, n(), im);
-        one(im, re, y_im, y_re, y_im + n());
-        store_column(y_re, scale, n(), to.re, to.re_rows, to.stride);
-        store_column(y_im, scale, n(), to.im, to.im_rows, to.stride);
+        one_strided({from.im, from.re, from.stride, from.im_rows, from.re_rows},
+                    {to.im, to.re, to.stride, to.im_rows, to.re_rows}, scale, scratch);
     };
     for_blocks(*this, channels, block, single);
 }

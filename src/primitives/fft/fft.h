@@ -83,6 +83,9 @@ class Fft {
     int64_t one_size() const;
 
   private:
+    void one_strided(const FftInput<Real>& in, const FftOutput<Real>& out, Real scale,
+                     Real* scratch) const;
+
     const FftLevel<Real>* level_;
     FftTablesOwner<Real> tables_;
     FftTablesOwner<Real> rows_;  // one channel

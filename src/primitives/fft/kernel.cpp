@@ -642,7 +642,7 @@ void merge_one(int64_t n, const FftPlanes<Real>& z, Real scale, Real* SEQMIX_RES
     }
 }
 
-// Radix 8 fits in 32 registers, radix 4 in 16.
+// Radix 8 fits in 32 registers, radix 4 in 16 (where radix 8 spills and is as fast, within 3 %).
 constexpr int kMostRadix = SEQMIX_ISA_LEVEL == 2 ? 8 : 4;
 
 template <typename Real>

@@ -138,6 +138,10 @@ void RealFft<Real>::forward(const Real* x, int64_t rows, ptrdiff_t stride,
             store_column(m.b.im, Real{1}, n_, to.im, to.im_rows, to.stride);
             return;
         }
+        if (dense(to, N + 1)) {
+            level.take_half_one(N, cosines_.data(), sines_.data(), m.b, {to.re, to.im});
+            return;
+        }
         level.take_half_one(N, cosines_.data(), sines_.data(), m.b, m.a);
         store_column(m.a.re, Real{1}, n_, to.re, to.re_rows, to.stride);
         store_column(m.a.im, Real{1}, n_, to.im, to.im_rows, to.stride);

@@ -68,6 +68,7 @@ void probe_load_f16_n(const uint16_t* in, float* out, int64_t n) { store(out, lo
 void probe_transpose(const float* in, float* out) {
     Vec tile[kWidth];
     unroll<kWidth>([&](auto i) SEQMIX_INLINE_LAMBDA { tile[i] = load(in + i * kWidth); });
+    store(out + kWidth * kWidth, reverse(tile[0]));
     transpose(tile);
     unroll<kWidth>([&](auto i) SEQMIX_INLINE_LAMBDA { store(out + i * kWidth, tile[i]); });
 }
