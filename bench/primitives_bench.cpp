@@ -1,15 +1,19 @@
 // Primitives below the mixers, called as the library calls them: gemm at the shapes of a Mamba block
-// of 130 million parameters; norms and elementwise maps, on one thread.
+// of 130 million parameters; norms, elementwise maps and Fourier transforms, on one thread.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <cmath>
+#include <complex>
 #include <cstdio>
 #include <vector>
 
 #include "base/isa.h"
 #include "parallel/executor.h"
+#include "plain/fft.h"
 #include "plain/gemm.h"
 #include "primitives/elementwise/kernel.h"
+#include "primitives/fft/fft.h"
 #include "primitives/gemm/gemm.h"
 #include "primitives/norm/kernel.h"
 #include "seqmix/seqmix.h"
@@ -154,6 +158,75 @@ void add_maps(const std::string& isa, const ElementwiseKernels& maps, const Norm
             [&norms, norm](Maps& d) { norms.layer_norm(norm(d)); });
 }
 
+// A transform of n points of D channels, 5 n log2 n operations each and half of that for reals; the
+// plain one has every channel dense. A convolution of T inputs with T taps: two real transforms of
+// n = 2T and 6 T for the product.
+enum class FftKind { complex, real, convolve };
+
+struct FftData {
+    FftData(int64_t n, const FftKernels& kernels) : complex(n, kernels, {}), real(n, kernels, {}) {}
+    Fft<float> complex;
+    RealFft<float> real;
+    Array<float> x, y, filter, scratch;
+    std::vector<std::complex<float>> roots, plain, tmp;
+};
+
+void add_fft(const std::string& isa, const FftKernels& kernels, FftKind kind, int64_t n,
+             int64_t D) {
+    const double points = static_cast<double>(n * D), log = std::log2(static_cast<double>(n));
+    const char* names[] = {"complex", "real", "convolve"};
+    const double flops[] = {5 * points * log, 2.5 * points * log, 5 * points * log + 3 * points};
+    const double bytes[] = {16 * points, 8 * points, 4 * points};
+    const auto k = static_cast<size_t>(kind);
+    add_row({.name = "fft/" + isa + "/" + names[k] + "/n" + std::to_string(n) + "_D" +
+                     std::to_string(D),
+             .isa = isa,
+             .work = {.flops = flops[k], .bytes = bytes[k]},
+             .tokens = kind == FftKind::convolve ? points / 2 : 0,
+             .make = [kind, n, D, kernels = &kernels] {
+                 const auto d = std::make_shared<FftData>(n, *kernels);
+                 const std::vector<float> values = numbers(2 * n * D);
+                 d->x = Array<float>(2 * n * D, {});
+                 std::copy(values.begin(), values.end(), d->x.data());
+                 d->y = Array<float>(2 * n * D + 4 * D, {});
+                 d->scratch = Array<float>(std::max(d->complex.scratch(D), d->real.scratch(D)), {});
+                 d->roots = plain::fft_roots(n);
+                 d->plain.resize(static_cast<size_t>(n));
+                 d->tmp.resize(static_cast<size_t>(n));
+                 if (kind == FftKind::convolve) {
+                     d->filter = Array<float>(d->real.filter_size(D), {});
+                     d->real.make_filter(d->x.data(), n / 2, D, D, d->filter.data(),
+                                         d->scratch.data());
+                 }
+                 Job job;
+                 job.run = [d, kind, n, D] {
+                     const float* x = d->x.data();
+                     float* y = d->y.data();
+                     const int64_t plane = kind == FftKind::complex ? n * D : (n / 2 + 1) * D;
+                     const FftOutput<float> out = {y, y + plane, D, plane / D, plane / D};
+                     if (kind == FftKind::complex) {
+                         d->complex.forward({x, x + n * D, D, n, n}, out, D, d->scratch.data());
+                     } else if (kind == FftKind::real) {
+                         d->real.forward(x, n, D, out, D, d->scratch.data());
+                     } else {
+                         d->real.convolve(x, n / 2, D, d->filter.data(), y, n / 2, D, D,
+                                          d->scratch.data());
+                     }
+                     benchmark::DoNotOptimize(y);
+                 };
+                 if (kind == FftKind::complex) {
+                     job.plain = [d, n, D] {
+                         for (int64_t i = 0; i < D; ++i) {
+                             std::fill(d->plain.begin(), d->plain.end(), 1.0f);
+                             plain::fft(n, d->plain.data(), d->roots.data(), d->tmp.data());
+                             benchmark::DoNotOptimize(d->plain.data());
+                         }
+                     };
+                 }
+                 return job;
+             }});
+}
+
 bool available(const char* isa) {
     seqmix_context_options options{};
     options.struct_size = sizeof options;
@@ -185,6 +258,15 @@ int main(int argc, char** argv) {
         }
         bench::add_maps(name, *SEQMIX_SELECT_KERNELS(isa, elementwise_kernels),
                         *SEQMIX_SELECT_KERNELS(isa, norm_kernels));
+        for (const auto kind :
+             {bench::FftKind::complex, bench::FftKind::real, bench::FftKind::convolve}) {
+            for (const int64_t n : {256, 1024, 4096, 16384, 65536}) {
+                for (const int64_t channels : {1, 16, 256}) {
+                    bench::add_fft(name, *SEQMIX_SELECT_KERNELS(isa, fft_kernels), kind, n,
+                                   channels);
+                }
+            }
+        }
     }
     return bench::run_rows();
 }

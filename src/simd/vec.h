@@ -10,7 +10,8 @@
 //   load_n, store_n      only the first n lanes touch memory; n <= 0 touches none and n >= kWidth
 //                        is a full access; lanes >= n of a load are 0
 //   first_n, load_m, store_m   the same with the mask made once, outside the loop
-//   set1, zero, + - * /, unary -, fma(a,b,c) = a*b+c, fnma(a,b,c) = c-a*b
+//   set1, zero, + - * /, unary -, fma(a,b,c) = a*b+c, fms(a,b,c) = a*b-c,
+//                        fnma(a,b,c) = c-a*b
 //                        (one rounding, except at generic: multiplication, then addition)
 //   min, max             (a < b ? a : b) and (a > b ? a : b): b when either is NaN
 //   abs, lt le gt ge eq -> Mask (false on NaN), any, all, select(m, a, b) = m ? a : b
@@ -21,6 +22,7 @@
 //   scale_exp2(x, e)     x * 2^e for a whole e of any size (overflow to inf, underflow to 0)
 //   sqrt                 correctly rounded
 //   reciprocal_fast(x)   1/x within 1.3e-7 for |x| in [1, 2^126)
+//   reverse              lanes in the opposite order
 //   transpose            kWidth vectors as a square tile, in registers
 //   bits_of, from_bits and the integer operations that math.h needs
 #pragma once

@@ -47,6 +47,7 @@ SEQMIX_INLINE Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
 SEQMIX_INLINE Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.v, b.v)}; }
 SEQMIX_INLINE Vec operator-(Vec a) { return {_mm256_xor_ps(a.v, _mm256_set1_ps(-0.0f))}; }
 SEQMIX_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+SEQMIX_INLINE Vec fms(Vec a, Vec b, Vec c) { return {_mm256_fmsub_ps(a.v, b.v, c.v)}; }
 SEQMIX_INLINE Vec fnma(Vec a, Vec b, Vec c) { return {_mm256_fnmadd_ps(a.v, b.v, c.v)}; }
 SEQMIX_INLINE Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
 SEQMIX_INLINE Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
@@ -135,6 +136,10 @@ SEQMIX_INLINE Vec scale_exp2(Vec a, Vec e) {
     const Vec low = from_bits(shift_left<23>(half + bias));
     const Vec high = from_bits(shift_left<23>(whole - half + bias));
     return a * low * high;
+}
+
+SEQMIX_INLINE Vec reverse(Vec a) {
+    return {_mm256_permutevar8x32_ps(a.v, _mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0))};
 }
 
 SEQMIX_INLINE void transpose_quad(__m256& a, __m256& b, __m256& c, __m256& d) {

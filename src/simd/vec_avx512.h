@@ -53,6 +53,7 @@ SEQMIX_INLINE Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
 SEQMIX_INLINE Vec operator/(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
 SEQMIX_INLINE Vec operator-(Vec a) { return {_mm512_xor_ps(a.v, _mm512_set1_ps(-0.0f))}; }
 SEQMIX_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+SEQMIX_INLINE Vec fms(Vec a, Vec b, Vec c) { return {_mm512_fmsub_ps(a.v, b.v, c.v)}; }
 SEQMIX_INLINE Vec fnma(Vec a, Vec b, Vec c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
 SEQMIX_INLINE Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
 SEQMIX_INLINE Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
@@ -133,6 +134,11 @@ SEQMIX_INLINE IVec shift_right(IVec a) {
 SEQMIX_INLINE Vec to_float(IVec a) { return {_mm512_cvtepi32_ps(a.v)}; }
 SEQMIX_INLINE IVec to_int(Vec a) { return {_mm512_cvtps_epi32(a.v)}; }  // nearest; a must fit
 SEQMIX_INLINE Mask ieq(IVec a, IVec b) { return {_mm512_cmpeq_epi32_mask(a.v, b.v)}; }
+
+SEQMIX_INLINE Vec reverse(Vec a) {
+    const __m512i lanes = _mm512_setr_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    return {_mm512_permutexvar_ps(lanes, a.v)};
+}
 
 // Two rounds inside 128-bit lanes (4x4 blocks), then two rounds that move whole lanes.
 SEQMIX_INLINE void transpose_quad(__m512& a, __m512& b, __m512& c, __m512& d) {

@@ -92,6 +92,7 @@ SEQMIX_INLINE Vec operator*(Vec a, Vec b) { return {a.v * b.v}; }
 SEQMIX_INLINE Vec operator/(Vec a, Vec b) { return {a.v / b.v}; }
 SEQMIX_INLINE Vec operator-(Vec a) { return from_bits(bits_of(a) ^ iset1(INT32_MIN)); }
 SEQMIX_INLINE Vec fma(Vec a, Vec b, Vec c) { return {a.v * b.v + c.v}; }
+SEQMIX_INLINE Vec fms(Vec a, Vec b, Vec c) { return {a.v * b.v - c.v}; }
 SEQMIX_INLINE Vec fnma(Vec a, Vec b, Vec c) { return {c.v - a.v * b.v}; }
 SEQMIX_INLINE Vec abs(Vec a) { return from_bits(bits_of(a) & iset1(INT32_MAX)); }
 
@@ -167,6 +168,8 @@ SEQMIX_INLINE Vec scale_exp2(Vec a, Vec e) {
     const Vec high = from_bits(shift_left<23>(whole - half + bias));
     return a * low * high;
 }
+
+SEQMIX_INLINE Vec reverse(Vec a) { return {F32Lanes{a.v[3], a.v[2], a.v[1], a.v[0]}}; }
 
 SEQMIX_INLINE void transpose(Vec (&t)[kWidth]) {
     const F32Lanes a = t[0].v, b = t[1].v, c = t[2].v, d = t[3].v;

@@ -99,11 +99,12 @@ TEST(Simd, PartialAccessTouchesOnlyTheFirstLanes) {
 TEST(Simd, Transpose) {
     for (const Level& level : levels()) {
         const size_t w = static_cast<size_t>(level.probe->width);
-        std::vector<float> in(w * w), out(w * w);
+        std::vector<float> in(w * w), out(w * (w + 1));
         for (size_t i = 0; i < w * w; ++i) in[i] = float(i);
         level.probe->transpose(in.data(), out.data());
         for (size_t i = 0; i < w; ++i) {
             for (size_t j = 0; j < w; ++j) ASSERT_EQ(out[i * w + j], in[j * w + i]) << level.name;
+            ASSERT_EQ(out[w * w + i], in[w - 1 - i]) << level.name;
         }
     }
 }
@@ -153,15 +154,16 @@ TEST(Simd, Arithmetic) {
         for (const float x : special) {
             for (const float y : special) {
                 const float z = 0.375f;
-                std::vector<float> a(w, x), b(w, y), c(w, z), out(13 * w);
+                std::vector<float> a(w, x), b(w, y), c(w, z), out(14 * w);
                 level.probe->arithmetic(a.data(), b.data(), c.data(), out.data());
                 const bool fused = std::string(level.name) != "generic";
                 const float p = x * y;
-                const float expected[13] = {x + y,
+                const float expected[14] = {x + y,
                                             x - y,
                                             p,
                                             x / y,
                                             fused ? std::fma(x, y, z) : p + z,
+                                            fused ? std::fma(x, y, -z) : p - z,
                                             fused ? std::fma(-x, y, z) : z - p,
                                             x < y ? x : y,
                                             x > y ? x : y,
@@ -170,7 +172,7 @@ TEST(Simd, Arithmetic) {
                                             x > y ? x : y,
                                             x >= y ? x : y,
                                             x == y ? x : y};
-                for (size_t k = 0; k < 13; ++k) {
+                for (size_t k = 0; k < 14; ++k) {
                     for (size_t i = 0; i < w; ++i) {
                         const float got = out[k * w + i];
                         if (std::isnan(expected[k])) {

@@ -68,6 +68,7 @@ void probe_load_f16_n(const uint16_t* in, float* out, int64_t n) { store(out, lo
 void probe_transpose(const float* in, float* out) {
     Vec tile[kWidth];
     unroll<kWidth>([&](auto i) SEQMIX_INLINE_LAMBDA { tile[i] = load(in + i * kWidth); });
+    store(out + kWidth * kWidth, reverse(tile[0]));
     transpose(tile);
     unroll<kWidth>([&](auto i) SEQMIX_INLINE_LAMBDA { store(out + i * kWidth, tile[i]); });
 }
@@ -83,6 +84,7 @@ void probe_arithmetic(const float* pa, const float* pb, const float* pc, float* 
                            a * b,
                            a / b,
                            fma(a, b, c),
+                           fms(a, b, c),
                            fnma(a, b, c),
                            min(a, b),
                            max(a, b),
@@ -91,7 +93,7 @@ void probe_arithmetic(const float* pa, const float* pb, const float* pc, float* 
                            select(gt(a, b), a, b),
                            select(ge(a, b), a, b),
                            select(eq(a, b), a, b)};
-    unroll<13>([&](auto i) SEQMIX_INLINE_LAMBDA { store(out + i * kWidth, results[i]); });
+    unroll<14>([&](auto i) SEQMIX_INLINE_LAMBDA { store(out + i * kWidth, results[i]); });
 }
 void probe_reduce(const float* a, float* out) {
     const Mask positive = gt(load(a), zero());

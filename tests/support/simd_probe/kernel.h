@@ -22,9 +22,9 @@ struct SimdProbeKernels {
     void (*store_m)(const float* in_whole, float* out, int64_t n);
     void (*load_bf16_n)(const uint16_t* in, float* out_whole, int64_t n);
     void (*load_f16_n)(const uint16_t* in, float* out_whole, int64_t n);
-    void (*transpose)(const float* in, float* out);                  // (width,width)
+    void (*transpose)(const float* in, float* out);  // (width,width), and row 0 reversed
     void (*scale_exp2)(const float* a, const float* e, float* out);  // one vector
-    // One vector of a, b, c; 13 vectors out: a+b a-b a*b a/b fma fnma min max, then
+    // One vector of a, b, c; 14 vectors out: a+b a-b a*b a/b fma fms fnma min max, then
     // select(m, a, b) with m = lt le gt ge eq.
     void (*arithmetic)(const float* a, const float* b, const float* c, float* out);
     void (*reduce)(const float* a, float* out);  // reduce_add, reduce_max, any(a>0), all(a>0)
