@@ -1,25 +1,46 @@
-// Primitives below the mixers, called as the library calls them, on one thread: gemm at the shapes
-// of a Mamba block of 130 million parameters, norms, elementwise maps.
+// Primitives below the mixers, called as the library calls them: gemm at the shapes of a Mamba model
+// of 130 million parameters, cut into work items and run by the library's own pool; norms and
+// elementwise maps on one thread. Products with few rows take turns in copies of the weights that no
+// cache holds ("cold").
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <memory>
+#include <new>
 #include <vector>
 
 #include "base/isa.h"
+#include "parallel/executor.h"
 #include "plain/gemm.h"
 #include "primitives/elementwise/kernel.h"
 #include "primitives/gemm/gemm.h"
 #include "primitives/norm/kernel.h"
 #include "seqmix/seqmix.h"
+#include "support/limits.h"
 #include "support/rows.h"
 
 namespace seqmix::bench {
 
 namespace {
 
-std::vector<float> numbers(int64_t count) {
-    std::vector<float> values(static_cast<size_t>(count));
+// At a cache line, as the library's own memory is.
+template <typename T>
+struct AtLine {
+    using value_type = T;
+    AtLine() = default;
+    template <typename U>
+    explicit AtLine(const AtLine<U>&) {}
+    T* allocate(size_t n) {
+        return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{64}));
+    }
+    void deallocate(T* p, size_t) { ::operator delete(p, std::align_val_t{64}); }
+    bool operator==(const AtLine&) const = default;
+};
+using Floats = std::vector<float, AtLine<float>>;
+
+Floats numbers(int64_t count) {
+    Floats values(static_cast<size_t>(count));
     uint32_t state = 12345;
     for (float& value : values) {
         state = state * 1664525u + 1013904223u;
@@ -30,88 +51,148 @@ std::vector<float> numbers(int64_t count) {
 
 struct GemmShape {
     const char* what;
-    int64_t m, n, k;
+    int64_t n, k;
 };
 
 const GemmShape kGemms[] = {
-    {"in_proj", 512, 3072, 768}, {"out_proj", 512, 768, 1536}, {"x_proj", 512, 80, 1536},
-    {"dt_proj", 512, 1536, 48},  {"in_proj", 16, 3072, 768},   {"in_proj", 1, 3072, 768},
-    {"lm_head", 1, 50280, 768},  {"odd", 511, 509, 503},
+    {"in_proj", 3072, 768}, {"out_proj", 768, 1536}, {"lm_head", 50280, 768},
+    {"x_proj", 80, 1536},   {"dt_proj", 1536, 48},
 };
 
-void add_gemm(const std::string& isa_name, const GemmKernels& kernels, const GemmShape& shape) {
-    const auto m = static_cast<double>(shape.m), n = static_cast<double>(shape.n),
-               k = static_cast<double>(shape.k);
-    const bool few_rows = shape.m < 4;
+// A product, its data, and the copies of its weights that runs take turns in.
+class Gemm {
+  public:
+    Gemm(const GemmKernels& kernels, int64_t m, int64_t n, int64_t k, bool packed, bool cold)
+        : kernels_(kernels), packed_(packed), executor_(arguments().threads) {
+        x_ = numbers(m * k);
+        y_.resize(static_cast<size_t>(m * n));
+        args_.m = m;
+        args_.n = n;
+        args_.k = k;
+        args_.x = x_.data();
+        args_.x_stride = k;
+        args_.w_stride = k;
+        args_.y = y_.data();
+        args_.y_stride = n;
+        Floats weights = numbers(n * k);
+        if (packed) {
+            weights = pack(weights);
+        }
+        const double bytes = 4 * static_cast<double>(n * k);
+        const size_t copies =
+            cold ? std::max(size_t{1}, static_cast<size_t>(cold_region() / bytes)) : 1;
+        size_ = weights.size();
+        weights_.resize(size_ * copies);
+        for (size_t i = 0; i < copies; ++i) {
+            std::copy(weights.begin(), weights.end(),
+                      weights_.begin() + static_cast<ptrdiff_t>(i * size_));
+        }
+        part_ = (kernels.scratch_floats + 15) / 16 * 16;
+        scratch_.resize(static_cast<size_t>(part_) * executor_.workers());
+        executor_.start();
+    }
+    void run() {
+        next_ += size_;
+        next_ = next_ == weights_.size() ? 0 : next_;
+        args_.w = weights_.data() + next_;
+        executor_.run(
+            static_cast<size_t>(gemm_work_items(args_.m, args_.n, args_.k, kernels_)),
+            [](void* self, size_t item, size_t worker) {
+                static_cast<Gemm*>(self)->run_item(static_cast<int64_t>(item), worker);
+            },
+            this);
+        benchmark::DoNotOptimize(y_.data());
+    }
+    float* y() { return y_.data(); }
+    const float* x() const { return x_.data(); }
+
+  private:
+    int64_t panel_floats() const {
+        return (kernels_.n_block + kernels_.width - 1) / kernels_.width * kernels_.width * args_.k;
+    }
+    Floats pack(const Floats& w) const {
+        const int64_t block = kernels_.n_block, n = args_.n, k = args_.k;
+        Floats panels(static_cast<size_t>(panel_floats() * ((n + block - 1) / block)));
+        for (int64_t begin = 0; begin < n; begin += block) {
+            kernels_.pack(w.data() + begin * k, k, WeightType::f32, std::min(block, n - begin), k,
+                          panels.data() + begin / block * panel_floats());
+        }
+        return panels;
+    }
+    void run_item(int64_t item, size_t worker) {
+        GemmArgs args = args_;
+        args.scratch = scratch_.data() + static_cast<int64_t>(worker) * part_;
+        if (!packed_) {
+            gemm_work_item(args, kernels_, item);
+            return;
+        }
+        const GemmTask task = gemm_task(args.m, args.n, args.k, kernels_, item);
+        args.m = task.m_count;
+        args.x += task.m_begin * args.x_stride;
+        args.y += task.m_begin * args.y_stride;
+        const float* panels = static_cast<const float*>(args_.w);
+        const int64_t end = task.n_begin + task.n_count;
+        for (int64_t begin = task.n_begin; begin < end; begin += kernels_.n_block) {
+            GemmArgs part = args;
+            part.n = std::min(kernels_.n_block, end - begin);
+            part.y += begin;
+            kernels_.run_packed(part, panels + begin / kernels_.n_block * panel_floats());
+        }
+    }
+
+    const GemmKernels& kernels_;
+    bool packed_;
+    Executor executor_;
+    GemmArgs args_{};
+    Floats x_, y_, weights_, scratch_;
+    size_t size_ = 0, next_ = 0;
+    int64_t part_ = 0;
+};
+
+void add_gemm(const std::string& isa, const GemmKernels& kernels, const char* what, int64_t m,
+              int64_t n, int64_t k) {
+    const auto rows = static_cast<double>(m), outputs = static_cast<double>(n),
+               inputs = static_cast<double>(k);
+    const bool cold = m < 4;
     for (const bool packed : {false, true}) {
-        add_row({.name = "gemm/" + isa_name + (packed ? "/packed/" : "/plain_weights/") +
-                         shape.what + "_M" + std::to_string(shape.m) + "_N" +
-                         std::to_string(shape.n) + "_K" + std::to_string(shape.k),
-                 .isa = isa_name,
-                 .work = {.flops = 2 * m * n * k, .bytes = 4 * (n * k + m * k + m * n)},
-                 .limit = few_rows ? Limit::read : Limit::fma,
-                 .make = [shape, packed, few_rows, kernels = &kernels] {
-                     struct Data {
-                         std::vector<float> x, w, y, scratch, panels;
-                     };
-                     const auto data = std::make_shared<Data>();
-                     data->x = numbers(shape.m * shape.k);
-                     data->w = numbers(shape.n * shape.k);
-                     data->y = numbers(shape.m * shape.n);
-                     data->scratch.resize(static_cast<size_t>(kernels->scratch_floats));
-                     GemmArgs args{};
-                     args.m = shape.m;
-                     args.n = shape.n;
-                     args.k = shape.k;
-                     args.x = data->x.data();
-                     args.x_stride = shape.k;
-                     args.w = data->w.data();
-                     args.w_stride = shape.k;
-                     args.y = data->y.data();
-                     args.y_stride = shape.n;
-                     args.scratch = data->scratch.data();
-                     Job job;
-                     if (!packed) {
-                         job.run = [data, args, kernels] {
-                             kernels->gemm(args);
-                             benchmark::DoNotOptimize(data->y.data());
-                         };
-                     } else {
-                         const int64_t width = kernels->width, block = kernels->n_block;
-                         const int64_t panel = (block + width - 1) / width * width * shape.k;
-                         const int64_t count = (shape.n + block - 1) / block;
-                         data->panels.resize(static_cast<size_t>(panel * count));
-                         for (int64_t p = 0; p < count; ++p) {
-                             kernels->pack(data->w.data() + p * block * shape.k, shape.k,
-                                           WeightType::f32, std::min(block, shape.n - p * block),
-                                           shape.k, data->panels.data() + p * panel);
-                         }
-                         job.run = [data, args, kernels, panel, count, block] {
-                             for (int64_t p = 0; p < count; ++p) {
-                                 GemmArgs part = args;
-                                 part.n = std::min(block, args.n - p * block);
-                                 part.y = args.y + p * block;
-                                 kernels->run_packed(part, data->panels.data() + p * panel);
-                             }
-                             benchmark::DoNotOptimize(data->y.data());
-                         };
-                     }
-                     if (!few_rows) {
-                         const auto transposed =
-                             std::make_shared<std::vector<float>>(numbers(shape.n * shape.k));
-                         job.plain = [data, transposed, shape] {
-                             plain::gemm(shape.m, shape.n, shape.k, data->x.data(),
-                                         transposed->data(), data->y.data());
-                             benchmark::DoNotOptimize(data->y.data());
-                         };
-                     }
-                     return job;
-                 }});
+        Row row;
+        row.name = "gemm/" + isa + (packed ? "/packed/" : "/plain_weights/") + what + "_M" +
+                   std::to_string(m) + "_N" + std::to_string(n) + "_K" + std::to_string(k);
+        row.isa = isa;
+        row.work = {.flops = 2 * rows * outputs * inputs,
+                    .bytes = 4 * (outputs * inputs + rows * inputs + rows * outputs)};
+        row.limit = cold ? Limit::read : Limit::fma;
+        row.region = cold ? cold_region() : 0;
+        row.make = [=, kernels = &kernels] {
+            const auto gemm = std::make_shared<Gemm>(*kernels, m, n, k, packed, cold);
+            Job job{.run = [gemm] { gemm->run(); }, .plain = {}};
+            // The plain loop of the head alone takes seconds.
+            if (!cold && n < 10000 && arguments().threads == 1) {
+                const auto transposed = std::make_shared<Floats>(numbers(n * k));
+                job.plain = [=] {
+                    plain::gemm(m, n, k, gemm->x(), transposed->data(), gemm->y());
+                    benchmark::DoNotOptimize(gemm->y());
+                };
+            }
+            return job;
+        };
+        add_row(std::move(row));
     }
 }
 
+void add_gemms(const std::string& isa, const GemmKernels& kernels) {
+    for (const int64_t m : {int64_t{512}, int64_t{16}, int64_t{1}}) {
+        for (const GemmShape& shape : kGemms) {
+            if (isa != "generic" || m * shape.n < 10'000'000) {  // seconds at level generic
+                add_gemm(isa, kernels, shape.what, m, shape.n, shape.k);
+            }
+        }
+    }
+    add_gemm(isa, kernels, "odd", 511, 509, 503);
+}
+
 struct Maps {
-    std::vector<float> a, b, y;
+    Floats a, b, y;
 };
 
 void add_map(const std::string& name, const std::string& isa, double flops, double arrays,
@@ -180,20 +261,17 @@ bool available(const char* isa) {
 
 int main(int argc, char** argv) {
     using namespace seqmix;
-    if (bench::parse_arguments(argc, argv).threads != 1) {
-        std::fprintf(stderr, "primitives_bench: primitives run on one thread\n");
-        return 2;
-    }
+    const bool alone = bench::parse_arguments(argc, argv).threads == 1;
     for (const Isa isa : {Isa::generic, Isa::avx2, Isa::avx512}) {
         const char* name = isa_name(isa);
         if (!bench::wanted(name) || !bench::available(name)) {
             continue;
         }
-        for (const bench::GemmShape& shape : bench::kGemms) {
-            bench::add_gemm(name, *SEQMIX_SELECT_KERNELS(isa, gemm_kernels), shape);
+        bench::add_gemms(name, *SEQMIX_SELECT_KERNELS(isa, gemm_kernels));
+        if (alone) {
+            bench::add_maps(name, *SEQMIX_SELECT_KERNELS(isa, elementwise_kernels),
+                            *SEQMIX_SELECT_KERNELS(isa, norm_kernels));
         }
-        bench::add_maps(name, *SEQMIX_SELECT_KERNELS(isa, elementwise_kernels),
-                        *SEQMIX_SELECT_KERNELS(isa, norm_kernels));
     }
     return bench::run_rows();
 }
