@@ -32,9 +32,9 @@ struct AtLine {
     template <typename U>
     explicit AtLine(const AtLine<U>&) {}
     T* allocate(size_t n) {
-        return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{64}));
+        return static_cast<T*>(::operator new (n * sizeof(T), std::align_val_t{64}));
     }
-    void deallocate(T* p, size_t) { ::operator delete(p, std::align_val_t{64}); }
+    void deallocate(T* p, size_t) { ::operator delete (p, std::align_val_t{64}); }
     bool operator==(const AtLine&) const = default;
 };
 using Floats = std::vector<float, AtLine<float>>;
