@@ -290,7 +290,7 @@ def measure(builds, threads, patterns, isa="", rounds=1, min_time="0.2", peers=(
     for turn in range(rounds):
         for folder in builds:
             for count in threads:
-                if rounds > 1:
+                if rounds * len(builds) * len(threads) > 1:
                     say(f"round {turn + 1} of {rounds}: {os.path.basename(folder)}, "
                         f"{count} thread(s)")
                 for name, pattern in patterns.items():
