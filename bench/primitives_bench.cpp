@@ -82,10 +82,14 @@ class Gemm {
         const size_t copies =
             cold ? std::max(size_t{1}, static_cast<size_t>(cold_region() / bytes)) : 1;
         size_ = weights.size();
-        weights_.resize(size_ * copies);
+        total_ = size_ * copies;
+        Floats& all = storage();
+        if (all.size() < total_) {
+            all.resize(total_);
+        }
         for (size_t i = 0; i < copies; ++i) {
             std::copy(weights.begin(), weights.end(),
-                      weights_.begin() + static_cast<ptrdiff_t>(i * size_));
+                      all.begin() + static_cast<ptrdiff_t>(i * size_));
         }
         part_ = (kernels.scratch_floats + 15) / 16 * 16;
         scratch_.resize(static_cast<size_t>(part_) * executor_.workers());
@@ -93,8 +97,8 @@ class Gemm {
     }
     void run() {
         next_ += size_;
-        next_ = next_ == weights_.size() ? 0 : next_;
-        args_.w = weights_.data() + next_;
+        next_ = next_ == total_ ? 0 : next_;
+        args_.w = storage().data() + next_;
         executor_.run(
             static_cast<size_t>(gemm_work_items(args_.m, args_.n, args_.k, kernels_)),
             [](void* self, size_t item, size_t worker) {
@@ -107,6 +111,12 @@ class Gemm {
     const float* x() const { return x_.data(); }
 
   private:
+    // One for all rows, which run one after the other: taking and giving back a gigabyte each time
+    // costs more than running them.
+    static Floats& storage() {
+        static Floats weights;
+        return weights;
+    }
     int64_t panel_floats() const {
         return (kernels_.n_block + kernels_.width - 1) / kernels_.width * kernels_.width * args_.k;
     }
@@ -144,8 +154,8 @@ class Gemm {
     bool packed_;
     Executor executor_;
     GemmArgs args_{};
-    Floats x_, y_, weights_, scratch_;
-    size_t size_ = 0, next_ = 0;
+    Floats x_, y_, scratch_;
+    size_t size_ = 0, total_ = 0, next_ = 0;
     int64_t part_ = 0;
 };
 

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <iterator>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -178,16 +179,37 @@ Limits& instance() {
 }
 
 struct Block {
-    explicit Block(size_t bytes)
-        : size((bytes + 63) / 64 * 64), data(static_cast<char*>(std::aligned_alloc(64, size))) {
-        std::memset(data.get(), 1, size);
-    }
     struct Free {
         void operator()(char* p) const { std::free(p); }
     };
-    size_t size;
     std::unique_ptr<char, Free> data;
+    size_t size = 0;
 };
+
+// Blocks that a probe is done with are the next one's: giving pages back and taking them again costs
+// more than the probes themselves.
+std::vector<Block>& spare_blocks() {
+    static std::vector<Block> blocks;
+    return blocks;
+}
+
+Block take_block(size_t bytes) {
+    const size_t size = (bytes + 63) / 64 * 64;
+    std::vector<Block>& spare = spare_blocks();
+    const auto found = std::find_if(spare.begin(), spare.end(),
+                                    [&](const Block& block) { return block.size >= size; });
+    if (found != spare.end()) {
+        Block block = std::move(*found);
+        spare.erase(found);
+        return block;
+    }
+    spare.clear();  // too small: not to be kept beside a larger one
+    Block block;
+    block.data.reset(static_cast<char*>(std::aligned_alloc(64, size)));
+    block.size = size;
+    std::memset(block.data.get(), 1, size);
+    return block;
+}
 
 // Four streams a core, as kernels read the rows of a matrix: one alone leaves the prefetchers idle.
 uint64_t sum(const char* data, size_t bytes) {
@@ -260,14 +282,18 @@ MemoryProbe::MemoryProbe(Kind kind, double bytes, double region, int threads)
     // Small arrays are copied often, so that the clock does not count.
     d.times = static_cast<int>(std::max(1.0, 4e6 / bytes));
     for (int i = 0; i < threads; ++i) {
-        d.from.emplace_back(d.share * d.parts);
+        d.from.push_back(take_block(d.share * d.parts));
         if (kind == Kind::copy) {
-            d.to.emplace_back(d.share * d.parts);
+            d.to.push_back(take_block(d.share * d.parts));
         }
     }
 }
 
-MemoryProbe::~MemoryProbe() = default;
+MemoryProbe::~MemoryProbe() {
+    for (std::vector<Block>* blocks : {&data_->from, &data_->to}) {
+        std::move(blocks->begin(), blocks->end(), std::back_inserter(spare_blocks()));
+    }
+}
 
 // The threads are there before the clock starts.
 double MemoryProbe::seconds() {
