@@ -4,6 +4,7 @@
 #include <benchmark/benchmark.h>
 
 #include <cstdio>
+#include <deque>
 #include <exception>
 #include <memory>
 
@@ -149,22 +150,62 @@ std::function<void()> plain_loop(const BenchShape& shape) {
     std::exit(1);
 }
 
+void add_shape(const MixerCases& mixer, const std::string& isa, const BenchShape& shape) {
+    add_row({.name = std::string(mixer.type) + "/" + isa + "/" + shape.phase + "/" + shape.name,
+             .isa = isa,
+             .work = shape.work,
+             .limit = shape.limit,
+             .tokens = static_cast<double>(shape.shape.batch * shape.shape.tokens),
+             .make = [&mixer, &shape, isa] {
+                 const auto setup = std::make_shared<Setup>(mixer, shape, isa);
+                 return Job{.run = [setup] { setup->run(); }, .plain = plain_loop(shape)};
+             }});
+}
+
+// A shape of a type at other lengths, for what must be linear in T or is too large for any cache. The
+// work scales with the tokens (the state's bytes, the same whatever the length, are nothing beside it).
+struct Lengthened {
+    const char* type;
+    const char* shape;
+    const char* name;
+    int64_t tokens;
+};
+
+const Lengthened kLengthened[] = {
+    {"selective_scan_op", "B1_T65536_D64_N16", "B1_T1024_D64_N16", 1024},
+    {"selective_scan_op", "B1_T65536_D64_N16", "B1_T8192_D64_N16", 8192},
+    {"selective_scan_op", "B1_T65536_D64_N16", "B1_T1048576_D64_N16", 1048576},
+    {"causal_conv1d_op", "B1_T2048_D1536_K4", "B1_T65536_D1536_K4", 65536},
+};
+
+BenchShape lengthen(const BenchShape& shape, const Lengthened& to) {
+    BenchShape longer = shape;
+    const double ratio = static_cast<double>(to.tokens) / static_cast<double>(shape.shape.tokens);
+    longer.name = to.name;
+    longer.shape.tokens = to.tokens;
+    longer.work.flops *= ratio;
+    longer.work.bytes *= ratio;
+    longer.work.slots_avx512 *= ratio;
+    longer.work.slots_avx2 *= ratio;
+    longer.plain = {};  // as slow per token as that of the shape
+    return longer;
+}
+
 void add_type(const MixerCases& mixer) {
+    static std::deque<BenchShape> lengthened;  // its elements stay where they are
     for (const std::string& isa : conformance::levels()) {
         if (!wanted(isa) || isa == "reference") {
             continue;
         }
         for (const BenchShape& shape : mixer.benches) {
-            add_row(
-                {.name = std::string(mixer.type) + "/" + isa + "/" + shape.phase + "/" + shape.name,
-                 .isa = isa,
-                 .work = shape.work,
-                 .limit = shape.limit,
-                 .tokens = static_cast<double>(shape.shape.batch * shape.shape.tokens),
-                 .make = [&mixer, &shape, isa] {
-                     const auto setup = std::make_shared<Setup>(mixer, shape, isa);
-                     return Job{.run = [setup] { setup->run(); }, .plain = plain_loop(shape)};
-                 }});
+            add_shape(mixer, isa, shape);
+            for (const Lengthened& to : kLengthened) {
+                if (std::string(to.type) == mixer.type && std::string(to.shape) == shape.name &&
+                    isa != "generic") {
+                    lengthened.push_back(lengthen(shape, to));
+                    add_shape(mixer, isa, lengthened.back());
+                }
+            }
         }
     }
 }

@@ -1,9 +1,12 @@
 // A whole model from its checkpoint: prefill and decode of one row. The shipped model, or the
-// folder that SEQMIX_BENCH_MODEL names. Weights are mapped; logits of the last token only, as
-// generation needs them.
+// folder that SEQMIX_BENCH_MODEL names (bench/model_130m.py makes one). Logits of the last token only,
+// as generation needs them. Work is counted on the products of weights and tokens, without the head,
+// in prefill, and on the bytes of all weights in decode.
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -81,6 +84,56 @@ struct Session {
     }
 };
 
+// Two flops per weight of the projections and token, from the sizes in config.json (transformers').
+double projection_flops(const std::string& path) {
+    std::ifstream file(path + "/config.json");
+    const auto config = nlohmann::json::parse(file);
+    const auto size = [&](const char* name) { return config.at(name).get<double>(); };
+    const double width = size("hidden_size"), inner = size("intermediate_size"),
+                 states = size("state_size"), rank = size("time_step_rank");
+    return size("num_hidden_layers") * 2 *
+           (width * 2 * inner + inner * (rank + 2 * states) + rank * inner + inner * width);
+}
+
+double weight_bytes(const std::string& path, const char* isa) {  // 0: not on this CPU
+    seqmix_context_options options{};
+    options.struct_size = sizeof options;
+    options.threads = 1;
+    options.isa = isa;
+    seqmix_context* context = nullptr;
+    uint64_t bytes = 0;
+    if (seqmix_context_create(&options, &context) == SEQMIX_OK) {
+        seqmix_layer* layer = nullptr;
+        must(seqmix_layer_open(context, path.c_str(), nullptr, &layer), path.c_str());
+        must(seqmix_layer_bytes(layer, SEQMIX_BYTES_WEIGHTS, 1, 1, &bytes), "bytes");
+        seqmix_layer_release(layer);
+    }
+    seqmix_context_release(context);
+    return static_cast<double>(bytes);
+}
+
+void add_model(const std::string& path, const char* isa) {
+    const std::string name = path.substr(path.find_last_of('/') + 1);
+    const double bytes = weight_bytes(path, isa);
+    if (bytes == 0) {
+        return;
+    }
+    const double flops = projection_flops(path);
+    for (const int64_t tokens : {int64_t{512}, int64_t{2048}, int64_t{1}}) {
+        const auto t = static_cast<double>(tokens);
+        add_row({.name = "model/" + std::string(isa) + (tokens == 1 ? "/decode/" : "/prefill/") +
+                         name + "_T" + std::to_string(tokens),
+                 .isa = isa,
+                 .work = {.flops = flops * t, .bytes = bytes},
+                 .limit = tokens == 1 ? Limit::read : Limit::fma,
+                 .tokens = t,
+                 .make = [path, isa, tokens] {
+                     const auto session = std::make_shared<Session>(path, isa, tokens);
+                     return Job{.run = [session] { session->run(); }, .plain = {}};
+                 }});
+    }
+}
+
 }  // namespace
 
 }  // namespace seqmix::bench
@@ -89,42 +142,9 @@ int main(int argc, char** argv) {
     using namespace seqmix::bench;
     parse_arguments(argc, argv);
     const char* given = std::getenv("SEQMIX_BENCH_MODEL");
-    const std::string path = given != nullptr ? given : SEQMIX_BENCH_MODEL_DIR;
-    const std::string name = path.substr(path.find_last_of('/') + 1);
     for (const char* isa : {"generic", "avx2", "avx512"}) {
-        seqmix_context_options options{};
-        options.struct_size = sizeof options;
-        options.threads = 1;
-        options.isa = isa;
-        seqmix_context* context = nullptr;
-        const bool here = seqmix_context_create(&options, &context) == SEQMIX_OK;
-        seqmix_layer* layer = nullptr;
-        double parameters = 0;
-        if (here) {
-            must(seqmix_layer_open(context, path.c_str(), nullptr, &layer), path.c_str());
-            uint64_t bytes = 0;
-            must(seqmix_layer_bytes(layer, SEQMIX_BYTES_WEIGHTS, 1, 1, &bytes), "bytes");
-            parameters = static_cast<double>(bytes) / 4;  // flops are of the weights as f32
-            seqmix_layer_release(layer);
-        }
-        seqmix_context_release(context);
-        if (!here || !wanted(isa)) {
-            continue;
-        }
-        for (const int64_t tokens : {int64_t{512}, int64_t{2048}, int64_t{1}}) {
-            const auto t = static_cast<double>(tokens);
-            add_row({.name = "model/" + std::string(isa) +
-                             (tokens == 1 ? "/decode/" : "/prefill/") + name + "_T" +
-                             std::to_string(tokens),
-                     .isa = isa,
-                     // Two flops per weight and token; the scan's are a few per cent of that.
-                     .work = {.flops = 2 * parameters * t, .bytes = 4 * parameters},
-                     .limit = tokens == 1 ? seqmix::Limit::read : seqmix::Limit::fma,
-                     .tokens = t,
-                     .make = [path, isa, tokens] {
-                         const auto session = std::make_shared<Session>(path, isa, tokens);
-                         return Job{.run = [session] { session->run(); }, .plain = {}};
-                     }});
+        if (wanted(isa)) {
+            add_model(given != nullptr ? given : SEQMIX_BENCH_MODEL_DIR, isa);
         }
     }
     return run_rows();

@@ -1,11 +1,15 @@
-// Primitives below the mixers, called as the library calls them: gemm at the shapes of a Mamba block
-// of 130 million parameters; norms, elementwise maps and Fourier transforms, on one thread.
+// Primitives below the mixers, called as the library calls them: gemm at the shapes of a Mamba model
+// of 130 million parameters, cut into work items and run by the library's own pool; norms,
+// elementwise maps and Fourier transforms on one thread. Products with few rows take turns in copies of the weights that no
+// cache holds ("cold").
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
 #include <cmath>
 #include <complex>
 #include <cstdio>
+#include <memory>
+#include <new>
 #include <vector>
 
 #include "base/isa.h"
@@ -17,14 +21,30 @@
 #include "primitives/gemm/gemm.h"
 #include "primitives/norm/kernel.h"
 #include "seqmix/seqmix.h"
+#include "support/limits.h"
 #include "support/rows.h"
 
 namespace seqmix::bench {
 
 namespace {
 
-std::vector<float> numbers(int64_t count) {
-    std::vector<float> values(static_cast<size_t>(count));
+// At a cache line, as the library's own memory is.
+template <typename T>
+struct AtLine {
+    using value_type = T;
+    AtLine() = default;
+    template <typename U>
+    explicit AtLine(const AtLine<U>&) {}
+    T* allocate(size_t n) {
+        return static_cast<T*>(::operator new (n * sizeof(T), std::align_val_t{64}));
+    }
+    void deallocate(T* p, size_t) { ::operator delete (p, std::align_val_t{64}); }
+    bool operator==(const AtLine&) const = default;
+};
+using Floats = std::vector<float, AtLine<float>>;
+
+Floats numbers(int64_t count) {
+    Floats values(static_cast<size_t>(count));
     uint32_t state = 12345;
     for (float& value : values) {
         state = state * 1664525u + 1013904223u;
@@ -35,78 +55,125 @@ std::vector<float> numbers(int64_t count) {
 
 struct GemmShape {
     const char* what;
-    int64_t m, n, k;
+    int64_t n, k;
 };
 
 const GemmShape kGemms[] = {
-    {"in_proj", 512, 3072, 768}, {"out_proj", 512, 768, 1536}, {"x_proj", 512, 80, 1536},
-    {"dt_proj", 512, 1536, 48},  {"in_proj", 16, 3072, 768},   {"out_proj", 16, 768, 1536},
-    {"x_proj", 16, 80, 1536},    {"dt_proj", 16, 1536, 48},    {"in_proj", 8, 3072, 768},
-    {"in_proj", 1, 3072, 768},   {"lm_head", 1, 50280, 768},   {"odd", 511, 509, 503},
+    {"in_proj", 3072, 768}, {"out_proj", 768, 1536}, {"lm_head", 50280, 768},
+    {"x_proj", 80, 1536},   {"dt_proj", 1536, 48},
 };
 
-// As a layer runs it: item after item, each on the worker that is free.
-void add_gemm(const std::string& isa_name, const GemmKernels& kernels, const GemmShape& shape) {
-    const auto m = static_cast<double>(shape.m), n = static_cast<double>(shape.n),
-               k = static_cast<double>(shape.k);
-    const bool few_rows = shape.m < 4;
-    add_row({.name = "gemm/" + isa_name + "/" + shape.what + "_M" + std::to_string(shape.m) + "_N" +
-                     std::to_string(shape.n) + "_K" + std::to_string(shape.k),
-             .isa = isa_name,
-             .work = {.flops = 2 * m * n * k, .bytes = 4 * (n * k + m * k + m * n)},
-             .limit = few_rows ? Limit::read : Limit::fma,
-             .make = [shape, few_rows, kernels = &kernels] {
-                 struct Data {
-                     std::vector<float> x, w, y, scratch;
-                     Executor executor{arguments().threads};
-                 };
-                 const auto data = std::make_shared<Data>();
-                 data->x = numbers(shape.m * shape.k);
-                 data->w = numbers(shape.n * shape.k);
-                 data->y = numbers(shape.m * shape.n);
-                 data->scratch.resize(static_cast<size_t>(kernels->scratch_floats) *
-                                      data->executor.workers());
-                 GemmArgs args{};
-                 args.m = shape.m;
-                 args.n = shape.n;
-                 args.k = shape.k;
-                 args.x = data->x.data();
-                 args.x_stride = shape.k;
-                 args.w = data->w.data();
-                 args.w_stride = shape.k;
-                 args.y = data->y.data();
-                 args.y_stride = shape.n;
-                 args.scratch = data->scratch.data();
-                 Job job;
-                 job.run = [data, args, kernels] {
-                     const auto item = [&](size_t i, size_t worker) {
-                         GemmArgs mine = args;
-                         mine.scratch += static_cast<int64_t>(worker) * kernels->scratch_floats;
-                         gemm_work_item(mine, *kernels, static_cast<int64_t>(i));
-                     };
-                     const auto task = [](void* arg, size_t i, size_t worker) {
-                         (*static_cast<decltype(item)*>(arg))(i, worker);
-                     };
-                     const int64_t items = gemm_work_items(args.m, args.n, args.k, *kernels);
-                     data->executor.run(static_cast<size_t>(items), task,
-                                        const_cast<void*>(static_cast<const void*>(&item)));
-                     benchmark::DoNotOptimize(data->y.data());
-                 };
-                 if (!few_rows) {
-                     const auto transposed =
-                         std::make_shared<std::vector<float>>(numbers(shape.n * shape.k));
-                     job.plain = [data, transposed, shape] {
-                         plain::gemm(shape.m, shape.n, shape.k, data->x.data(), transposed->data(),
-                                     data->y.data());
-                         benchmark::DoNotOptimize(data->y.data());
-                     };
-                 }
-                 return job;
-             }});
+// A product, its data, and the copies of its weights that runs take turns in.
+class Gemm {
+  public:
+    Gemm(const GemmKernels& kernels, int64_t m, int64_t n, int64_t k, bool cold)
+        : kernels_(kernels), executor_(arguments().threads) {
+        x_ = numbers(m * k);
+        y_.resize(static_cast<size_t>(m * n));
+        args_.m = m;
+        args_.n = n;
+        args_.k = k;
+        args_.x = x_.data();
+        args_.x_stride = k;
+        args_.w_stride = k;
+        args_.y = y_.data();
+        args_.y_stride = n;
+        const Floats weights = numbers(n * k);
+        const double bytes = 4 * static_cast<double>(n * k);
+        const size_t copies =
+            cold ? std::max(size_t{1}, static_cast<size_t>(cold_region() / bytes)) : 1;
+        size_ = weights.size();
+        total_ = size_ * copies;
+        Floats& all = storage();
+        if (all.size() < total_) {
+            all.resize(total_);
+        }
+        for (size_t i = 0; i < copies; ++i) {
+            std::copy(weights.begin(), weights.end(),
+                      all.begin() + static_cast<ptrdiff_t>(i * size_));
+        }
+        part_ = (kernels.scratch_floats + 15) / 16 * 16;
+        scratch_.resize(static_cast<size_t>(part_) * executor_.workers());
+        executor_.start();
+    }
+    void run() {
+        next_ += size_;
+        next_ = next_ == total_ ? 0 : next_;
+        args_.w = storage().data() + next_;
+        executor_.run(
+            static_cast<size_t>(gemm_work_items(args_.m, args_.n, args_.k, kernels_)),
+            [](void* self, size_t item, size_t worker) {
+                static_cast<Gemm*>(self)->run_item(static_cast<int64_t>(item), worker);
+            },
+            this);
+        benchmark::DoNotOptimize(y_.data());
+    }
+    float* y() { return y_.data(); }
+    const float* x() const { return x_.data(); }
+
+  private:
+    // One for all rows, which run one after the other: taking and giving back a gigabyte each time
+    // costs more than running them.
+    static Floats& storage() {
+        static Floats weights;
+        return weights;
+    }
+    void run_item(int64_t item, size_t worker) {
+        GemmArgs args = args_;
+        args.scratch = scratch_.data() + static_cast<int64_t>(worker) * part_;
+        gemm_work_item(args, kernels_, item);
+    }
+
+    const GemmKernels& kernels_;
+    Executor executor_;
+    GemmArgs args_{};
+    Floats x_, y_, scratch_;
+    size_t size_ = 0, total_ = 0, next_ = 0;
+    int64_t part_ = 0;
+};
+
+void add_gemm(const std::string& isa, const GemmKernels& kernels, const char* what, int64_t m,
+              int64_t n, int64_t k) {
+    const auto rows = static_cast<double>(m), outputs = static_cast<double>(n),
+               inputs = static_cast<double>(k);
+    const bool cold = m < 4;
+    Row row;
+    row.name = "gemm/" + isa + "/" + what + "_M" + std::to_string(m) + "_N" + std::to_string(n) +
+               "_K" + std::to_string(k);
+    row.isa = isa;
+    row.work = {.flops = 2 * rows * outputs * inputs,
+                .bytes = 4 * (outputs * inputs + rows * inputs + rows * outputs)};
+    row.limit = cold ? Limit::read : Limit::fma;
+    row.region = cold ? cold_region() : 0;
+    row.make = [=, kernels = &kernels] {
+        const auto gemm = std::make_shared<Gemm>(*kernels, m, n, k, cold);
+        Job job{.run = [gemm] { gemm->run(); }, .plain = {}};
+        // The plain loop of the head alone takes seconds.
+        if (!cold && n < 10000 && arguments().threads == 1) {
+            const auto transposed = std::make_shared<Floats>(numbers(n * k));
+            job.plain = [=] {
+                plain::gemm(m, n, k, gemm->x(), transposed->data(), gemm->y());
+                benchmark::DoNotOptimize(gemm->y());
+            };
+        }
+        return job;
+    };
+    add_row(std::move(row));
+}
+
+void add_gemms(const std::string& isa, const GemmKernels& kernels) {
+    for (const int64_t m : {int64_t{512}, int64_t{16}, int64_t{1}}) {
+        for (const GemmShape& shape : kGemms) {
+            if (isa != "generic" || m * shape.n < 10'000'000) {  // seconds at level generic
+                add_gemm(isa, kernels, shape.what, m, shape.n, shape.k);
+            }
+        }
+    }
+    add_gemm(isa, kernels, "odd", 511, 509, 503);
 }
 
 struct Maps {
-    std::vector<float> a, b, y;
+    Floats a, b, y;
 };
 
 void add_map(const std::string& name, const std::string& isa, double flops, double arrays,
@@ -244,26 +311,23 @@ bool available(const char* isa) {
 
 int main(int argc, char** argv) {
     using namespace seqmix;
-    const bool one_thread = bench::parse_arguments(argc, argv).threads == 1;
+    const bool alone = bench::parse_arguments(argc, argv).threads == 1;
     for (const Isa isa : {Isa::generic, Isa::avx2, Isa::avx512}) {
         const char* name = isa_name(isa);
         if (!bench::wanted(name) || !bench::available(name)) {
             continue;
         }
-        for (const bench::GemmShape& shape : bench::kGemms) {
-            bench::add_gemm(name, *SEQMIX_SELECT_KERNELS(isa, gemm_kernels), shape);
-        }
-        if (!one_thread) {
-            continue;  // maps have no work items of their own
-        }
-        bench::add_maps(name, *SEQMIX_SELECT_KERNELS(isa, elementwise_kernels),
-                        *SEQMIX_SELECT_KERNELS(isa, norm_kernels));
-        for (const auto kind :
-             {bench::FftKind::complex, bench::FftKind::real, bench::FftKind::convolve}) {
-            for (const int64_t n : {256, 1024, 4096, 16384, 65536}) {
-                for (const int64_t channels : {1, 16, 256}) {
-                    bench::add_fft(name, *SEQMIX_SELECT_KERNELS(isa, fft_kernels), kind, n,
-                                   channels);
+        bench::add_gemms(name, *SEQMIX_SELECT_KERNELS(isa, gemm_kernels));
+        if (alone) {
+            bench::add_maps(name, *SEQMIX_SELECT_KERNELS(isa, elementwise_kernels),
+                            *SEQMIX_SELECT_KERNELS(isa, norm_kernels));
+            for (const auto kind :
+                 {bench::FftKind::complex, bench::FftKind::real, bench::FftKind::convolve}) {
+                for (const int64_t n : {256, 1024, 4096, 16384, 65536}) {
+                    for (const int64_t channels : {1, 16, 256}) {
+                        bench::add_fft(name, *SEQMIX_SELECT_KERNELS(isa, fft_kernels), kind, n,
+                                       channels);
+                    }
                 }
             }
         }

@@ -1,10 +1,14 @@
 #include "support/limits.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
+#include <ctime>
+#include <iterator>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -174,35 +178,38 @@ Limits& instance() {
     return measured;
 }
 
-// Best of five; every thread runs `work(i)` at once.
-double best_parallel(int threads, const std::function<void(int)>& work) {
-    double best = 1e9;
-    for (int repeat = 0; repeat < 5; ++repeat) {
-        const double start = now();
-        std::vector<std::thread> others;
-        for (int i = 1; i < threads; ++i) {
-            others.emplace_back(work, i);
-        }
-        work(0);
-        for (std::thread& thread : others) {
-            thread.join();
-        }
-        best = std::min(best, now() - start);
-    }
-    return best;
-}
-
 struct Block {
-    explicit Block(size_t bytes)
-        : size((bytes + 63) / 64 * 64), data(static_cast<char*>(std::aligned_alloc(64, size))) {
-        std::memset(data.get(), 1, size);
-    }
     struct Free {
         void operator()(char* p) const { std::free(p); }
     };
-    size_t size;
     std::unique_ptr<char, Free> data;
+    size_t size = 0;
 };
+
+// Blocks that a probe is done with are the next one's: giving pages back and taking them again costs
+// more than the probes themselves.
+std::vector<Block>& spare_blocks() {
+    static std::vector<Block> blocks;
+    return blocks;
+}
+
+Block take_block(size_t bytes) {
+    const size_t size = (bytes + 63) / 64 * 64;
+    std::vector<Block>& spare = spare_blocks();
+    const auto found = std::find_if(spare.begin(), spare.end(),
+                                    [&](const Block& block) { return block.size >= size; });
+    if (found != spare.end()) {
+        Block block = std::move(*found);
+        spare.erase(found);
+        return block;
+    }
+    spare.clear();  // too small: not to be kept beside a larger one
+    Block block;
+    block.data.reset(static_cast<char*>(std::aligned_alloc(64, size)));
+    block.size = size;
+    std::memset(block.data.get(), 1, size);
+    return block;
+}
 
 // Four streams a core, as kernels read the rows of a matrix: one alone leaves the prefetchers idle.
 uint64_t sum(const char* data, size_t bytes) {
@@ -243,42 +250,92 @@ const Limits& limits() { return instance(); }
 
 void refresh_limits() { measure(instance()); }
 
-double seconds_to_copy(double bytes, int threads) {
-    const auto share = static_cast<size_t>(bytes / 2 / threads) + 64;
+struct MemoryProbe::Data {
+    Kind kind;
+    int threads;
+    size_t share, parts, next = 0;  // bytes of a thread at a try, and how many of these there are
+    int times;
     std::vector<Block> from, to;
-    for (int i = 0; i < threads; ++i) {
-        from.emplace_back(share);
-        to.emplace_back(share);
+
+    void work(size_t thread) {
+        for (int r = 0; r < times; ++r) {
+            const size_t at = (next + static_cast<size_t>(r)) % parts * share;
+            if (kind == Kind::copy) {
+                std::memcpy(to[thread].data.get() + at, from[thread].data.get() + at, share);
+                asm volatile("" ::"r"(to[thread].data.get()) : "memory");
+            } else {
+                const uint64_t total = sum(from[thread].data.get() + at, share);
+                asm volatile("" ::"r"(total) : "memory");
+            }
+        }
     }
-    // Small arrays are copied often, so that the clock and the threads' start do not count.
-    const int times = static_cast<int>(std::max(1.0, 4e6 / bytes));
-    return best_parallel(threads,
-                         [&](int i) {
-                             const auto at = static_cast<size_t>(i);
-                             for (int r = 0; r < times; ++r) {
-                                 std::memcpy(to[at].data.get(), from[at].data.get(), share);
-                                 asm volatile("" ::"r"(to[at].data.get()) : "memory");
-                             }
-                         }) /
-           times;
+};
+
+MemoryProbe::MemoryProbe(Kind kind, double bytes, double region, int threads)
+    : data_(std::make_unique<Data>()) {
+    Data& d = *data_;
+    d.kind = kind;
+    d.threads = threads;
+    const double arrays = kind == Kind::copy ? 2 : 1;
+    d.share = (static_cast<size_t>(bytes / arrays / threads) + 64) / 64 * 64;
+    d.parts = std::max(size_t{1}, static_cast<size_t>(region / bytes));
+    // Small arrays are copied often, so that the clock does not count.
+    d.times = static_cast<int>(std::max(1.0, 4e6 / bytes));
+    for (int i = 0; i < threads; ++i) {
+        d.from.push_back(take_block(d.share * d.parts));
+        if (kind == Kind::copy) {
+            d.to.push_back(take_block(d.share * d.parts));
+        }
+    }
 }
 
-double seconds_to_read(double bytes, int threads) {
-    const auto share = static_cast<size_t>(bytes / threads) + 64;
-    std::vector<Block> blocks;
-    for (int i = 0; i < threads; ++i) {
-        blocks.emplace_back(share);
+MemoryProbe::~MemoryProbe() {
+    for (std::vector<Block>* blocks : {&data_->from, &data_->to}) {
+        std::move(blocks->begin(), blocks->end(), std::back_inserter(spare_blocks()));
     }
-    const int times = static_cast<int>(std::max(1.0, 4e6 / bytes));
-    return best_parallel(threads,
-                         [&](int i) {
-                             for (int r = 0; r < times; ++r) {
-                                 const uint64_t total =
-                                     sum(blocks[static_cast<size_t>(i)].data.get(), share);
-                                 asm volatile("" ::"r"(total) : "memory");
-                             }
-                         }) /
-           times;
+}
+
+// The threads are there before the clock starts.
+double MemoryProbe::seconds() {
+    Data& d = *data_;
+    d.next = (d.next + static_cast<size_t>(d.times)) % d.parts;
+    std::atomic<int> waiting{d.threads - 1};
+    std::atomic<bool> go{false};
+    std::vector<std::thread> others;
+    for (int i = 1; i < d.threads; ++i) {
+        others.emplace_back([&, i] {
+            waiting.fetch_sub(1);
+            while (!go.load(std::memory_order_acquire)) {
+            }
+            d.work(static_cast<size_t>(i));
+            waiting.fetch_add(1, std::memory_order_release);
+        });
+    }
+    while (waiting.load(std::memory_order_acquire) > 0) {
+    }
+    const double seconds = timed(
+        [&] {
+            go.store(true, std::memory_order_release);
+            d.work(0);
+            while (waiting.load(std::memory_order_acquire) < d.threads - 1) {
+            }
+        },
+        d.threads);
+    for (std::thread& thread : others) {
+        thread.join();
+    }
+    return seconds / d.times;
+}
+
+double cold_region() {
+    const long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    return std::clamp(2.0 * static_cast<double>(cache), 256e6, 1e9);
+}
+
+double thread_now() {
+    timespec t{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
 }  // namespace seqmix::bench

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 namespace seqmix::bench {
@@ -29,10 +30,41 @@ struct Limits {
 const Limits& limits();
 void refresh_limits();
 
-// Best seconds of several tries. Arrays of half the bytes each for the copy; `threads` share them.
-double seconds_to_copy(double bytes, int threads);
-double seconds_to_read(double bytes, int threads);
+// Reads or copies as many bytes as a row does, for a row's limit: between the row's runs, so that both
+// see the same machine. `threads` share the bytes. Of a `region` larger than the bytes each try takes
+// the next part, so that nothing is in a cache that the region exceeds.
+class MemoryProbe {
+  public:
+    enum class Kind : uint8_t { read, copy };
+    MemoryProbe(Kind kind, double bytes, double region, int threads);
+    ~MemoryProbe();
+    MemoryProbe(const MemoryProbe&) = delete;
+    MemoryProbe& operator=(const MemoryProbe&) = delete;
 
-double now();  // seconds
+    double seconds();  // one try
+
+  private:
+    struct Data;
+    std::unique_ptr<Data> data_;
+};
+
+// Bytes that no cache holds: twice the last-level cache, at least 256 MB and at most 1 GB.
+double cold_region();
+
+double now();         // seconds
+double thread_now();  // seconds that this thread ran
+
+// Seconds that run() takes. On one thread less the turns of other programs: of more than a
+// millisecond, those of the thread's own clock (too coarse for less). A plain loop runs so long that
+// on a busy machine none of its runs is without interruption: vs_plain was 46 instead of 31 at three
+// jobs a core.
+template <typename Run>
+double timed(const Run& run, int threads) {
+    const double thread_start = thread_now();
+    const double start = now();
+    run();
+    const double seconds = now() - start;
+    return threads > 1 || seconds < 1e-3 ? seconds : thread_now() - thread_start;
+}
 
 }  // namespace seqmix::bench

@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
+#include <memory>
 #include <vector>
 
 #include "seqmix/seqmix.h"
@@ -25,20 +25,37 @@ Arguments& settings() {
 struct Measured {
     Row row;
     Job job;
+    std::unique_ptr<MemoryProbe> probe;
     bool made = false;
-    int plain_runs = 0;
-    double best = 1e30, best_plain = 1e30;
+    int rounds = 0;
+    double best = 1e30, best_plain = 1e30, best_limit = 1e30;
 };
 
+// Every round has one run of the row, of its plain loop and of its memory limit.
+constexpr int kRounds = 5;
+
+void run_once(Measured& m) { m.best = std::min(m.best, timed(m.job.run, settings().threads)); }
+
+void run_rivals(Measured& m) {
+    if (m.job.plain && m.rounds < 4) {
+        m.best_plain = std::min(m.best_plain, timed(m.job.plain, 1));
+    }
+    if (m.probe) {  // a row of microseconds runs thousands of times: some tries of its limit too
+        const double start = now();
+        do {
+            m.best_limit = std::min(m.best_limit, m.probe->seconds());
+        } while (now() - start < 0.01);
+    }
+    ++m.rounds;
+}
+
 // Seconds that the limit takes for a row's work; 0: no limit known.
-double limit_seconds(const Row& row) {
+double limit_seconds(const Measured& m) {
+    if (m.probe) {
+        return m.best_limit;
+    }
+    const Row& row = m.row;
     const int threads = settings().threads;
-    if (row.limit == Limit::copy) {
-        return seconds_to_copy(row.work.bytes, threads);
-    }
-    if (row.limit == Limit::read) {
-        return seconds_to_read(row.work.bytes, threads);
-    }
     const double slots = row.isa == "avx512" ? row.work.slots_avx512
                          : row.isa == "avx2" ? row.work.slots_avx2
                                              : 0;
@@ -51,44 +68,46 @@ double limit_seconds(const Row& row) {
     return counted_in_slots || flops == 0 ? 0 : row.work.flops / (flops * threads);
 }
 
-double thread_now() {
-    timespec t{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+void make(Measured& m) {
+    m.job = m.row.make();
+    m.job.run();  // pages, caches and the pool are warm
+    if (m.row.limit != Limit::fma) {
+        m.probe = std::make_unique<MemoryProbe>(
+            m.row.limit == Limit::read ? MemoryProbe::Kind::read : MemoryProbe::Kind::copy,
+            m.row.work.bytes, m.row.region, settings().threads);
+        m.probe->seconds();
+    }
+    m.made = true;
 }
 
-// Seconds, less the turns that other programs took: of more than a millisecond on this thread alone,
-// those of its own clock (too coarse for less). A plain loop runs so long that on a busy machine none
-// of its runs is without interruption: vs_plain was 46 instead of 31 at three jobs a core.
-double timed(const std::function<void()>& run, int threads) {
-    const double thread_start = thread_now();
-    const double start = now();
-    run();
-    const double seconds = now() - start;
-    return threads > 1 || seconds < 1e-3 ? seconds : thread_now() - thread_start;
-}
-
-void run_row(benchmark::State& state, Measured& m) {
+void run_row(benchmark::State& state, const std::shared_ptr<Measured>& row) {
+    // A row's memory goes when the next row starts: some take gigabytes.
+    static std::shared_ptr<Measured> current;
+    if (current && current != row) {
+        current->job = {};
+        current->probe.reset();
+        current->made = false;
+    }
+    current = row;
+    Measured& m = *row;
     if (!m.made) {
-        m.job = m.row.make();
-        m.job.run();  // pages, caches and the pool are warm
-        m.made = true;
+        make(m);
     }
     for (auto unused : state) {
         (void)unused;
         const double seconds = timed(m.job.run, settings().threads);
         m.best = std::min(m.best, seconds);
         state.SetIterationTime(seconds);
-        if (m.job.plain && m.plain_runs < 4) {
-            m.best_plain = std::min(m.best_plain, timed(m.job.plain, 1));
-            ++m.plain_runs;
+        if (m.rounds < kRounds) {
+            run_rivals(m);
         }
     }
-    // Three or more of each side.
-    while (m.job.plain && m.plain_runs < 4) {
-        m.best = std::min(m.best, timed(m.job.run, settings().threads));
-        m.best_plain = std::min(m.best_plain, timed(m.job.plain, 1));
-        ++m.plain_runs;
+    while (m.rounds < kRounds) {
+        run_once(m);
+        run_rivals(m);
+    }
+    if (m.probe) {  // and once after the others
+        m.best_limit = std::min(m.best_limit, m.probe->seconds());
     }
     state.counters["best_us"] = m.best * 1e6;
     state.counters["flop/s"] = m.row.work.flops / m.best;
@@ -96,11 +115,11 @@ void run_row(benchmark::State& state, Measured& m) {
     if (m.row.tokens > 0) {
         state.counters["tokens/s"] = m.row.tokens / m.best;
     }
-    if (const double limit = limit_seconds(m.row); limit > 0) {
-        state.counters["of_limit"] = limit / m.best;
+    if (const double limit = limit_seconds(m); limit > 0) {
+        state.counters["limit_us"] = limit * 1e6;
     }
     if (m.job.plain) {
-        state.counters["vs_plain"] = m.best_plain / m.best;
+        state.counters["plain_us"] = m.best_plain * 1e6;
     }
 }
 
@@ -146,7 +165,7 @@ void add_row(Row row) {
     const auto measured = std::make_shared<Measured>();
     measured->row = std::move(row);
     benchmark::RegisterBenchmark(name.c_str(),
-                                 [measured](benchmark::State& state) { run_row(state, *measured); })
+                                 [measured](benchmark::State& state) { run_row(state, measured); })
         ->UseManualTime()
         ->Unit(benchmark::kMicrosecond);
 }
@@ -165,8 +184,16 @@ int run_rows() {
     context("fma_avx512", l.flops("avx512") * 1e-9, "GFLOP/s per thread");
     context("fma_avx2", l.flops("avx2") * 1e-9, "GFLOP/s per thread");
     const int threads = settings().threads;
-    context("memory_read", 0.256 / seconds_to_read(256e6, threads), "GB/s");
-    context("memory_copy", 0.256 / seconds_to_copy(256e6, threads), "GB/s (read and written)");
+    const auto memory = [&](const char* key, MemoryProbe::Kind kind) {
+        MemoryProbe probe(kind, cold_region(), 0, threads);
+        double best = probe.seconds();
+        for (int i = 0; i < 3; ++i) {
+            best = std::min(best, probe.seconds());
+        }
+        context(key, cold_region() * 1e-9 / best, "GB/s");
+    };
+    memory("memory_read", MemoryProbe::Kind::read);
+    memory("memory_copy", MemoryProbe::Kind::copy);  // read and written
     benchmark::AddCustomContext("compiler", compiler());
     benchmark::AddCustomContext("library", seqmix_build_info());
     std::snprintf(text, sizeof text, "%d", threads);

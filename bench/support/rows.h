@@ -23,6 +23,7 @@ struct Row {
     Work work;
     Limit limit = Limit::fma;
     double tokens = 0;  // > 0: tokens/s is shown
+    double region = 0;  // Limit::read: bytes that the runs take turns in, where these are more
     std::function<Job()> make;
 };
 

@@ -1,0 +1,1 @@
+"""What tools/bench is made of: measuring (measure), the bars (bars), docs/performance.md (document)."""

@@ -1,0 +1,205 @@
+"""Every bar on speed, by compiler, number of threads and kind of machine, with its figure.
+
+A machine is wide if its AVX-512 FMA rate is at least 1.5 times its AVX2 rate, else narrow. Where a bar
+has two figures they are for wide and for narrow. A bar is `pass`, `short`, `void` (the limits were
+not valid in this run), or `none` (its row was not measured: a CPU without AVX-512, a peer not asked for).
+"""
+from typing import NamedTuple, Optional
+
+SCAN = "selective_scan_op/avx512/"
+SHAPE = "B1_T2048_D1536_N16"
+CORE, FUSED = SCAN + "core/" + SHAPE, SCAN + "prefill/" + SHAPE
+ONE_TOKEN = SCAN + "decode/B1_T1_D1536_N16"
+CORE_AVX2 = "selective_scan_op/avx2/core/" + SHAPE
+CONV = "causal_conv1d_op/avx512/prefill/B1_T{}_D1536_K4"
+LENGTHS = [1024, 8192, 65536, 1048576]
+GEMMS = {"in_proj": (3072, 768), "out_proj": (768, 1536), "lm_head": (50280, 768),
+         "x_proj": (80, 1536), "dt_proj": (1536, 48)}
+MODEL = "model/avx512/{}/mamba-130m_T{}"
+GATE = {"wide": 15.0, "narrow": 10.0}  # of the fused scan; below it `tools/bench --check` fails
+
+# What the rows of the bars are called: the programs' filters.
+PATTERNS = {
+    "mixers_bench": "^(selective_scan_op/(avx512/|avx2/core/)|causal_conv1d_op/avx512/prefill/)"
+                    "(core/|prefill/|decode/)?B1_",
+    "primitives_bench": "^gemm/avx512/.*_M(512|16|1)_",
+    "models_bench": "^model/avx512/(prefill/mamba-130m_T2048|decode/mamba-130m_T1)/",
+}
+
+
+class Bar(NamedTuple):
+    key: str  # the note in document.py that says why it is short
+    what: str
+    compiler: str
+    threads: int
+    figure: Optional[float]
+    most: bool  # the figure must be at most `need`, not at least
+    need: float
+    state: str
+    gate: bool = False
+
+    def text(self):
+        figure = "-" if self.figure is None else number(self.figure)
+        return f"{figure} ({'<=' if self.most else '>='} {number(self.need)})"
+
+
+def number(value):
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+class Check:
+    """The bars of one run."""
+
+    def __init__(self, figures):
+        self.figures = figures
+        self.machine = figures.machine()
+        self.bars = []
+        for compiler in figures.compilers():
+            self.scan(compiler)
+            self.conv(compiler)
+            self.gemm(compiler)
+            self.model(compiler)
+        self.compilers()
+
+    def pick(self, wide, narrow):
+        return narrow if self.machine == "narrow" else wide
+
+    def add(self, key, what, compiler, threads, figure, need, most=False, limit=False, gate=False):
+        if threads not in self.figures.threads():
+            return
+        if figure is None:
+            state = "none"
+        elif limit and not self.figures.valid(compiler, threads):
+            state = "void"
+        else:
+            state = "pass" if (figure <= need if most else figure >= need) else "short"
+        self.bars.append(Bar(key, what, compiler, threads, figure, most, need, state, gate))
+
+    def value(self, compiler, threads, name, field):
+        row = self.figures.row(compiler, threads, name)
+        return row.get(field) if row else None
+
+    def of_limit(self, key, what, compiler, threads, name, need):
+        self.add(key, what + ": of limit", compiler, threads,
+                 self.value(compiler, threads, name, "of_limit"), need, limit=True)
+
+    def ratio(self, compiler, over, under, scale=1.0):
+        """Time of (threads, name) `over` by that of `under`, times scale."""
+        a = self.value(compiler, over[0], over[1], "time_us")
+        b = self.value(compiler, under[0], under[1], "time_us")
+        return a / b * scale if a and b else None
+
+    def speedup(self, key, what, compiler, name, need):
+        self.add(key, what + ": two threads over one", compiler, 2,
+                 self.ratio(compiler, (1, name), (2, name)), need)
+
+    # -------------------------------------------------------------- the groups
+
+    def scan(self, c):
+        self.of_limit("core", "scan core", c, 1, CORE, 0.65)
+        self.add("core", "scan core: vs plain loop", c, 1, self.value(c, 1, CORE, "vs_plain"),
+                 self.pick(40, 25))
+        fused = self.value(c, 1, FUSED, "vs_plain")
+        self.add("fused", "scan fused: vs plain loop", c, 1, fused, self.pick(30, 17))
+        self.add("fused", "scan fused: vs plain loop, the gate", c, 1, fused,
+                 GATE.get(self.machine, GATE["wide"]), gate=True)
+        self.of_limit("one_token", "scan, one token", c, 1, ONE_TOKEN, 0.3)
+        for states in (8, 24, 64):
+            name = SCAN + f"prefill/B1_T2048_D1536_N{states}"
+            self.add("shapes", f"scan N={states}: time of an update, N=16 is 1", c, 1,
+                     self.ratio(c, (1, name), (1, FUSED), 16 / states), 1.6, most=True)
+        self.add("shapes", "scan D=1531: time of an update, D=1536 is 1", c, 1,
+                 self.ratio(c, (1, SCAN + "prefill/B1_T2048_D1531_N16"), (1, FUSED), 1536 / 1531),
+                 1.6, most=True)
+        self.add("n1", "scan N=1: time of the call, N=16 is 1", c, 1,
+                 self.ratio(c, (1, SCAN + "prefill/B1_T2048_D1536_N1"), (1, FUSED)), 0.5, most=True)
+        self.of_limit("avx2", "scan core, AVX2", c, 1, CORE_AVX2, 0.6)
+        self.speedup("threads", "scan core", c, CORE, 1.7)
+        self.speedup("threads", "scan fused", c, FUSED, 1.7)
+        for threads in (1, 2):
+            per_token = [self.value(c, threads, SCAN + f"prefill/B1_T{t}_D64_N16", "time_us")
+                         for t in LENGTHS]
+            known = [us / t for us, t in zip(per_token, LENGTHS) if us]
+            self.add("linear", "scan D=64, T 1k to 1M: longest time of a token over shortest", c,
+                     threads, max(known) / min(known) if len(known) == len(LENGTHS) else None, 1.5,
+                     most=True)
+
+    def conv(self, c):
+        for threads in (1, 2):
+            for tokens, where in ((2048, ""), (65536, ", beyond the caches")):
+                self.of_limit("conv", f"convolution 4 + SiLU{where}, limit the copy", c, threads,
+                              CONV.format(tokens), 0.5)
+
+    def gemm(self, c):
+        def row(what, rows):
+            n, k = GEMMS[what]
+            return f"gemm/avx512/{what}_M{rows}_N{n}_K{k}"
+        for what, (n, k) in GEMMS.items():
+            label = f"product {what} (N{n} K{k})"
+            name = row(what, 512)
+            self.of_limit("gemm", label + ", M=512", c, 1, name, 0.6 if k < 64 else 0.8)
+            self.add("gemm_threads", label + ", M=512: two threads over one", c, 2,
+                     self.ratio(c, (1, name), (2, name)), 1.8)
+            self.of_limit("gemm16", label + ", M=16", c, 1, row(what, 16), 0.5)
+            for threads in (1, 2):
+                self.of_limit("gemv", label + ", M=1 cold, limit memory reads", c, threads,
+                              row(what, 1), 0.7)
+
+    def model(self, c):
+        prefill, decode = MODEL.format("prefill", 2048), MODEL.format("decode", 1)
+        self.of_limit("prefill", "mamba-130m prefill 2048", c, 1, prefill, 0.65)
+        self.speedup("prefill_threads", "mamba-130m prefill 2048", c, prefill, 1.7)
+        for threads in (1, 2):
+            self.of_limit("decode", "mamba-130m decode, limit memory reads", c, threads, decode, 0.65)
+        asked = {peer for peer, _ in self.figures.peers} | set(self.figures.missing)
+        for peer, need_prefill, need_decode in (("llama", self.pick(3.5, 2.4), 1.15),
+                                                ("transformers", 4.5, 2.0)):
+            for threads in (1, 2):
+                for what, name, need in (("prefill 2048", prefill, need_prefill),
+                                         ("decode", decode, need_decode)):
+                    ratios = self.value(c, threads, name, "vs_peer") or {}
+                    if peer in asked:
+                        self.add("peer_" + what.split()[0], f"mamba-130m {what} vs {peer}", c,
+                                 threads, ratios.get(peer), need)
+
+    def compilers(self):
+        """g++ against clang, row by row: the bar names the slowest."""
+        names = self.figures.compilers()
+        clang = next((name for name in names if name.startswith("clang")), None)
+        gcc = next((name for name in names if name.startswith("g++")), None)
+        if not clang or not gcc:
+            return
+        for threads in self.figures.threads():
+            slowest, name, count, slow = None, "", 0, 0
+            for (compiler, at, row), ours in self.figures.rows.items():
+                other = self.figures.row(clang, at, row)
+                if compiler != gcc or at != threads or not other:
+                    continue
+                speed = other["time_us"] / ours["time_us"]
+                count, slow = count + 1, slow + (speed < 0.85)
+                if slowest is None or speed < slowest:
+                    slowest, name = speed, row
+            self.add("gcc", f"speed of {gcc} over {clang}, slowest of {count} rows, {slow} short "
+                     f"({name})", gcc, threads, slowest, 0.85)
+
+    # -------------------------------------------------------------- the verdict
+
+    def gate_passes(self):
+        """The fused scan with at least one compiler: what it is to be built with."""
+        return any(bar.gate and bar.state == "pass" for bar in self.bars)
+
+    def all_pass(self):
+        return all(bar.state == "pass" for bar in self.bars)
+
+    def print(self):
+        width = max(len(bar.what) for bar in self.bars)
+        print(f"machine {self.machine}, foreign CPU use {self.figures.foreign:.2f} cores, "
+              f"stolen {self.figures.stolen:.2f}, {self.figures.rounds} rounds")
+        for bar in self.bars:
+            print(f"{bar.state.upper() if bar.state != 'pass' else 'pass':5}  "
+                  f"{bar.what:{width}}  {bar.compiler:9} {bar.threads} thr  {bar.text()}")
+        states = [bar.state for bar in self.bars]
+        print(", ".join(f"{states.count(state)} {state}"
+                        for state in ("pass", "short", "void", "none")))
+        for peer, reason in self.figures.missing.items():
+            print(f"peer {peer} cannot be had: {reason}")
