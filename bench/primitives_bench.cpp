@@ -252,7 +252,7 @@ void add_fft(const std::string& isa, const FftKernels& kernels, FftKind kind, in
              .tokens = kind == FftKind::convolve ? points / 2 : 0,
              .make = [kind, n, D, kernels = &kernels] {
                  const auto d = std::make_shared<FftData>(n, *kernels);
-                 const std::vector<float> values = numbers(2 * n * D);
+                 const Floats values = numbers(2 * n * D);
                  d->x = Array<float>(2 * n * D, {});
                  std::copy(values.begin(), values.end(), d->x.data());
                  d->y = Array<float>(2 * n * D + 4 * D, {});
