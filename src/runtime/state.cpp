@@ -445,6 +445,7 @@ Status state_copy_row(seqmix_state& dst, int64_t i, const seqmix_state& src, int
 namespace {
 
 // The tensor of a view by slot, and where it is in `healed`.
+// `ordinal`, its place among all tensors of the memory, may be null.
 Status find_tensor(const seqmix_state& state, int32_t slot, int32_t index,
                    const StateMemory::Tensor** out, size_t* ordinal) {
     size_t n = 0;
@@ -453,7 +454,9 @@ Status find_tensor(const seqmix_state& state, int32_t slot, int32_t index,
             const bool inside = i >= state.first_leaf && i < state.first_leaf + state.leaf_count;
             if (inside && state.core->children.empty() && tensor.plan->slot == slot && index == 0) {
                 *out = &tensor;
-                *ordinal = n;
+                if (ordinal != nullptr) {
+                    *ordinal = n;
+                }
                 return Status();
             }
             ++n;
@@ -485,8 +488,7 @@ Status check_state_tensor(const seqmix_state& state, const StateTensor& plan,
 
 Status state_get(const seqmix_state& state, int32_t slot, int32_t index, const seqmix_tensor& out) {
     const StateMemory::Tensor* tensor = nullptr;
-    size_t ordinal = 0;
-    SEQMIX_TRY(find_tensor(state, slot, index, &tensor, &ordinal));
+    SEQMIX_TRY(find_tensor(state, slot, index, &tensor, nullptr));
     View view;
     SEQMIX_TRY(check_state_tensor(state, *tensor->plan, out, &view));
     if (overlaps_itself(view)) {

@@ -268,6 +268,7 @@ TEST(LayerErrors, BytesAndPrepare) {
         EXPECT_GT(bytes, 0u);
         EXPECT_STATUS(SEQMIX_OK, seqmix_layer_bytes(mamba.planned.get(), kind, 2, 100, &bytes));
     }
+    EXPECT_EQ(bytes % 64, 0u);  // scratch is whole cache lines, and nothing beside them
     const auto prepare = [&](int64_t batch, int64_t tokens, int64_t calls) {
         return seqmix_layer_prepare(mamba.layer.get(), batch, tokens, calls);
     };
