@@ -37,10 +37,12 @@ class Bar(NamedTuple):
     need: float
     state: str
     gate: bool = False
+    ceiling: Optional[float] = None  # what the figure would be at the row's own limit
 
     def text(self):
         figure = "-" if self.figure is None else number(self.figure)
-        return f"{figure} ({'<=' if self.most else '>='} {number(self.need)})"
+        ceiling = f"; {number(self.ceiling)} at this machine's limit" if self.ceiling else ""
+        return f"{figure} ({'<=' if self.most else '>='} {number(self.need)}{ceiling})"
 
 
 def number(value):
@@ -64,7 +66,8 @@ class Check:
     def pick(self, wide, narrow):
         return narrow if self.machine == "narrow" else wide
 
-    def add(self, key, what, compiler, threads, figure, need, most=False, limit=False, gate=False):
+    def add(self, key, what, compiler, threads, figure, need, most=False, limit=False, gate=False,
+            ceiling=None):
         if threads not in self.figures.threads():
             return
         if figure is None:
@@ -73,7 +76,8 @@ class Check:
             state = "void"
         else:
             state = "pass" if (figure <= need if most else figure >= need) else "short"
-        self.bars.append(Bar(key, what, compiler, threads, figure, most, need, state, gate))
+        self.bars.append(Bar(key, what, compiler, threads, figure, most, need, state, gate,
+                             ceiling))
 
     def value(self, compiler, threads, name, field):
         row = self.figures.row(compiler, threads, name)
@@ -158,9 +162,11 @@ class Check:
                 for what, name, need in (("prefill 2048", prefill, need_prefill),
                                          ("decode", decode, need_decode)):
                     ratios = self.value(c, threads, name, "vs_peer") or {}
+                    share = self.value(c, threads, name, "of_limit")
                     if peer in asked:
                         self.add("peer_" + what.split()[0], f"mamba-130m {what} vs {peer}", c,
-                                 threads, ratios.get(peer), need)
+                                 threads, ratios.get(peer), need,
+                                 ceiling=ratios[peer] / share if share and peer in ratios else None)
 
     def compilers(self):
         """g++ against clang, row by row: the bar names the slowest."""

@@ -27,6 +27,12 @@ NOTES = {
                "count of 179 MFLOP a token.",
     "decode": "All the weights are read once per token; what is short is time in which memory "
               "is not read.",
+    "conv": "Not looked into. Likely: a large `memcpy` writes lines without reading them first, which "
+            "ordinary stores do not.",
+    "gemv": "The smallest of these products takes 10 us on two threads, of which handing over the "
+            "work is a part.",
+    "peer_decode": "Decode is bound by reading the weights, for the peer as well: where its own share of "
+                   "the limit is high, the ratio at the limit (in brackets) is all that is to be had.",
     "threads": "Two threads need two cores to themselves.",
     "prefill_threads": "Two threads need two cores to themselves.",
 }

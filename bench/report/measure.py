@@ -282,8 +282,9 @@ def run_peer(peer, threads, foreign, figures):
     figures.add_peer(peer, json.loads(done.stdout.strip().split("\n")[-1]))
 
 
-def measure(builds, threads, patterns, isa="", rounds=1, min_time="0.2", peers=()):
-    """`builds`: folders; `patterns`: program -> regular expression of names ('' for all)."""
+def measure(builds, threads, patterns, isa="", rounds=1, min_time="0.2", peers=(), keep=None):
+    """`builds`: folders; `patterns`: program -> regular expression of names ('' for all). keep(figures)
+    is called as often as there is something new, so that a run that is cut off is not lost."""
     figures, foreign = Figures(), ForeignUse()
     figures.rounds = rounds
     peers = build_peers(peers, figures)
@@ -303,5 +304,8 @@ def measure(builds, threads, patterns, isa="", rounds=1, min_time="0.2", peers=(
                     if name == "models_bench" and folder == builds[0]:
                         for peer in [p for p in peers if p not in figures.missing]:
                             run_peer(peer, count, foreign, figures)
+                    if keep:
+                        figures.finish(foreign)
+                        keep(figures)
     figures.finish(foreign)
     return figures
