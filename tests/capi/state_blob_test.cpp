@@ -2,9 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <string>
 
 #include "../support/golden_case.h"
+#include "../support/guarded.h"
 #include "../support/model.h"
 #include "../support/shared_data.h"
 #include "../support/small_mamba.h"
@@ -25,6 +27,19 @@ uint32_t crc32(const std::string& bytes) {
     return crc ^ 0xffffffffu;
 }
 
+void put(std::string& bytes, size_t at, uint64_t value, size_t size) {
+    for (size_t i = 0; i < size; ++i) {
+        bytes[at + i] = static_cast<char>(value >> (8 * i) & 0xff);
+    }
+}
+
+// Damage that whoever made it has summed up again: the length and the checksum are right.
+std::string sealed(std::string bytes) {
+    put(bytes, 16, bytes.size(), 8);
+    put(bytes, bytes.size() - 4, crc32(bytes.substr(0, bytes.size() - 4)), 4);
+    return bytes;
+}
+
 class BlobTest : public testing::Test {
   protected:
     SmallMamba mamba_;
@@ -36,9 +51,11 @@ class BlobTest : public testing::Test {
     }
     static seqmix_status try_load(const Layer& layer, const std::string& blob,
                                   const seqmix_state_options* options = nullptr) {
+        seqmix::test::Guarded<char> bytes(blob.size());
+        std::memcpy(bytes.data(), blob.data(), blob.size());
         State state;
         const seqmix_status status =
-            seqmix_state_load(layer.get(), blob.data(), blob.size(), options, state.out());
+            seqmix_state_load(layer.get(), bytes.data(), bytes.size(), options, state.out());
         EXPECT_EQ(static_cast<bool>(state), status == SEQMIX_OK);
         return status;
     }
@@ -207,19 +224,27 @@ TEST_F(BlobTest, EveryFlippedBitIsRefused) {
     }
 }
 
-// Damage that whoever made it has summed up again.
+TEST_F(BlobTest, EverySealedTruncationIsRefused) {
+    const std::string blob = save(fed(1));
+    ASSERT_EQ(sealed(blob), blob);
+    for (size_t n = 60; n < blob.size(); ++n) {
+        ASSERT_EQ(try_load(mamba_.layer, sealed(blob.substr(0, n))), SEQMIX_ERR_BAD_FORMAT)
+            << "the first " << n << " bytes";
+        // Bytes missing elsewhere move what follows.
+        const size_t cut = blob.size() - n;
+        const seqmix_status status =
+            try_load(mamba_.layer, sealed(blob.substr(0, 56) + blob.substr(56 + cut)));
+        ASSERT_TRUE(status == SEQMIX_ERR_BAD_FORMAT || status == SEQMIX_ERR_STATE_MISMATCH)
+            << cut << " bytes less: " << seqmix_status_name(status);
+    }
+}
+
 TEST_F(BlobTest, CountsAndPositionsAreChecked) {
     const std::string blob = save(fed(1));
     const auto changed = [&](size_t at, uint64_t value, size_t size) {
         std::string bytes = blob;
-        const auto put = [&](size_t from, uint64_t number, size_t count) {
-            for (size_t i = 0; i < count; ++i) {
-                bytes[from + i] = static_cast<char>(number >> (8 * i) & 0xff);
-            }
-        };
-        put(at, value, size);
-        put(bytes.size() - 4, crc32(bytes.substr(0, bytes.size() - 4)), 4);
-        return bytes;
+        put(bytes, at, value, size);
+        return sealed(bytes);
     };
     const size_t position = 56 + std::string("mamba").size() + 4;
     ASSERT_EQ(blob[position], 5);

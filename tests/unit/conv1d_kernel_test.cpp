@@ -6,7 +6,7 @@
 #include <random>
 #include <vector>
 
-#include "../support/simd_probe/guarded.h"
+#include "../support/guarded.h"
 #include "../support/simd_probe/levels.h"
 #include "primitives/conv1d/conv1d.h"
 #include "primitives/conv1d/reference.h"

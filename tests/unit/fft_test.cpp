@@ -14,7 +14,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "../support/simd_probe/guarded.h"
+#include "../support/guarded.h"
 #include "../support/simd_probe/levels.h"
 #include "primitives/fft/reference.h"
 

@@ -1,8 +1,6 @@
 // gemm at every level that this CPU has: against the double reference, and bit by bit against
 // itself computed in other pieces. Every buffer ends at an inaccessible page.
 #include <gtest/gtest.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "../support/guarded.h"
 #include "base/isa.h"
 #include "primitives/gemm/gemm.h"
 #include "primitives/gemm/reference.h"
@@ -42,32 +41,7 @@ std::vector<Level> levels() {
     return all;
 }
 
-// Bytes between two inaccessible pages; they end `slack` bytes before the second one.
-class Guarded {
-  public:
-    explicit Guarded(size_t bytes, size_t slack = 0) {
-        const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-        const size_t inner = (bytes + slack + page - 1) / page * page;
-        size_ = inner + 2 * page;
-        base_ = static_cast<unsigned char*>(
-            mmap(nullptr, size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-        if (base_ == MAP_FAILED ||
-            (inner != 0 && mprotect(base_ + page, inner, PROT_READ | PROT_WRITE) != 0)) {
-            std::terminate();
-        }
-        data_ = base_ + page + inner - bytes - slack;
-    }
-    Guarded(const Guarded&) = delete;
-    Guarded& operator=(const Guarded&) = delete;
-    ~Guarded() { munmap(base_, size_); }
-    unsigned char* bytes() const { return data_; }
-    float* floats() const { return reinterpret_cast<float*>(data_); }
-
-  private:
-    unsigned char* base_;
-    unsigned char* data_;
-    size_t size_;
-};
+using Guarded = seqmix::test::GuardedBytes;
 
 struct Shape {
     int64_t m, n, k;

@@ -8,7 +8,7 @@
 #include <random>
 #include <vector>
 
-#include "../support/simd_probe/guarded.h"
+#include "../support/guarded.h"
 #include "../support/simd_probe/levels.h"
 #include "primitives/selective_scan/reference.h"
 #include "primitives/selective_scan/selective_scan.h"
