@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <iterator>
-#include <unordered_map>
+#include <map>
 #include <utility>
 
 #include "base/memory.h"
@@ -614,7 +614,7 @@ class PickleMachine {
     bool stopped_ = false;
     std::vector<PickleValue> stack_;
     std::vector<size_t> marks_;  // sizes of the stack
-    std::unordered_map<uint32_t, PickleValue> memo_;
+    std::map<uint32_t, PickleValue> memo_;
 };
 
 Status Pickle::parse(std::string_view bytes, std::string_view source) {
