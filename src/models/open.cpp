@@ -74,9 +74,8 @@ Status make_child(const ChildSpec& spec, const Checkpoint& checkpoint, Allocator
     std::shared_ptr<LayerCore> planned;
     SEQMIX_TRY(plan_layer(*mixer, spec.attributes, isa, spec.role, &planned));
     auto store = std::make_shared<WeightStore>();
-    for (const auto& file : checkpoint.files) {
-        store->keep.push_back(file);
-    }
+    store->keep.assign(checkpoint.files.begin(), checkpoint.files.end());
+    store->keep.insert(store->keep.end(), checkpoint.copies.begin(), checkpoint.copies.end());
     for (const WeightRef& ref : spec.weights) {
         SEQMIX_TRY(add_tensor(*planned->plan, ref, checkpoint, store.get()));
     }

@@ -1,10 +1,10 @@
 #include "runtime/state_blob.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cstring>
 
+#include "base/crc32.h"
 #include "runtime/options.h"
 #include "runtime/state.h"
 
@@ -198,28 +198,7 @@ Status read_leaves(Reader& in, const char* type, StateMemory& memory) {
     return in.at_end() ? Status() : damaged(type, "it has bytes to spare");
 }
 
-constexpr auto kCrcTable = [] {
-    std::array<uint32_t, 256> table{};
-    for (uint32_t i = 0; i < 256; ++i) {
-        uint32_t c = i;
-        for (int bit = 0; bit < 8; ++bit) {
-            c = (c & 1) != 0 ? 0xedb88320u ^ (c >> 1) : c >> 1;
-        }
-        table[i] = c;
-    }
-    return table;
-}();
-
 }  // namespace
-
-uint32_t crc32(const void* data, size_t size) {
-    const auto* bytes = static_cast<const unsigned char*>(data);
-    uint32_t crc = 0xffffffffu;
-    for (size_t i = 0; i < size; ++i) {
-        crc = kCrcTable[(crc ^ bytes[i]) & 0xff] ^ (crc >> 8);
-    }
-    return crc ^ 0xffffffffu;
-}
 
 Status state_save(const seqmix_state& state, void* buf, size_t cap, size_t* needed) {
     const Busy busy(*state.memory);

@@ -26,6 +26,4 @@ constexpr char kBlobMagic[8] = {'S', 'E', 'Q', 'M', 'I', 'X', 'S', 'T'};
 constexpr uint32_t kBlobVersion = 1;
 constexpr size_t kBlobHeader = 56;
 
-uint32_t crc32(const void* data, size_t size);
-
 }  // namespace seqmix

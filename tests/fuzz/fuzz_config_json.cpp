@@ -9,6 +9,7 @@
 
 #include "../unit/checkpoint_files.h"
 #include "models/formats/checkpoint.h"
+#include "models/formats/shards.h"
 #include "models/schemes/stack_spec.h"
 
 namespace {
@@ -37,7 +38,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const std::vector<char> copy(data, data + size);  // ends where the sanitizer looks
     const std::string_view text(copy.empty() ? "" : copy.data(), copy.size());
     seqmix::ShardIndex index;
-    if (seqmix::parse_shard_index(text, "index", index).ok()) {
+    if (seqmix::parse_shard_index(text, "index", ".safetensors", index).ok()) {
         for (const auto& [tensor, file] : index) {
             if (file.find('/') != std::string::npos) {
                 std::abort();

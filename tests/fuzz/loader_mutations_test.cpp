@@ -1,7 +1,8 @@
 // Damaged files through the C API: 2,000 random truncations and 2,000 random bit flips of each of a
-// safetensors file, its config.json and a saved state, with fixed seeds. Every truncation, and every
-// flip in a saved state (it is checksummed), gives a failing status with a message; every flip in the
-// other two gives that, or a model that runs. The counts are printed.
+// safetensors file, its config.json, torch zip files and a saved state, with fixed seeds. Every
+// truncation, and every flip in a saved state (it is checksummed), gives a failing status with a
+// message; every flip in the others gives that, or a model that runs: with unchanged numbers where
+// the file is a torch zip with checksums. The counts are printed.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "../support/shared_data.h"
+#include "../support/torch_zip.h"
 #include "../unit/checkpoint_files.h"
 #include "seqmix/seqmix.h"
 
@@ -60,7 +62,8 @@ Slot find_slot(const seqmix_layer* layer, const std::string& name) {
 }
 
 // Five tokens from and into `state`, all logits.
-seqmix_status run(const seqmix_layer* layer, seqmix_state* state) {
+seqmix_status run(const seqmix_layer* layer, seqmix_state* state,
+                  std::vector<float>* out_logits = nullptr) {
     const Slot tokens = find_slot(layer, "tokens");
     const Slot logits = find_slot(layer, "logits");
     if (tokens.number < 0 || logits.number < 0 || logits.shape.size() != 3) {
@@ -88,7 +91,11 @@ seqmix_status run(const seqmix_layer* layer, seqmix_state* state) {
     out.dtype = {SEQMIX_DL_FLOAT, 32, 1};
     out.shape = out_shape;
     const seqmix_arg args[] = {{tokens.number, 0, 0, 0, &in}, {logits.number, 0, 0, 0, &out}};
-    return seqmix_layer_forward(layer, state, args, 2, nullptr);
+    const seqmix_status status = seqmix_layer_forward(layer, state, args, 2, nullptr);
+    if (out_logits != nullptr) {
+        *out_logits = std::move(values);
+    }
+    return status;
 }
 
 State make_state(const seqmix_layer* layer) {
@@ -146,9 +153,11 @@ class LoaderMutations : public ::testing::Test {
         folder_.write("model.safetensors", weights_);
         folder_.write("config.json", config_);
     }
-    Layer open(seqmix_status* status) const {
+    // The folder, or a file in it.
+    Layer open(seqmix_status* status, const std::string& file = "") const {
         seqmix_layer* layer = nullptr;
-        *status = seqmix_layer_open(context_.get(), folder_.path().c_str(), nullptr, &layer);
+        const std::string path = file.empty() ? folder_.path() : folder_.file(file);
+        *status = seqmix_layer_open(context_.get(), path.c_str(), nullptr, &layer);
         return Layer(layer);
     }
     // The last error is not cleared by success, so an old one could pass for this call's.
@@ -161,10 +170,10 @@ class LoaderMutations : public ::testing::Test {
         EXPECT_EQ(std::strstr(seqmix_last_error(), kNoType), nullptr) << what;
     }
     // Opens the folder as it is: true for a model that runs, false for a failure that says why.
-    bool open_damaged(const std::string& what) const {
+    bool open_damaged(const std::string& what, const std::string& file = "") const {
         forget_error();
         seqmix_status status = SEQMIX_OK;
-        const Layer layer = open(&status);
+        const Layer layer = open(&status, file);
         EXPECT_EQ(layer != nullptr, status == SEQMIX_OK) << what;
         if (layer == nullptr) {
             EXPECT_LT(status, 0) << what;
@@ -172,7 +181,14 @@ class LoaderMutations : public ::testing::Test {
             return false;
         }
         const State state = make_state(layer.get());
-        EXPECT_EQ(run(layer.get(), state.get()), SEQMIX_OK) << what << ": " << seqmix_last_error();
+        std::vector<float> logits;
+        EXPECT_EQ(run(layer.get(), state.get(), &logits), SEQMIX_OK)
+            << what << ": " << seqmix_last_error();
+        if (!expected_.empty()) {
+            EXPECT_EQ(std::memcmp(logits.data(), expected_.data(), sizeof(float) * logits.size()),
+                      0)
+                << what << ": accepted with other numbers";
+        }
         return true;
     }
     // accepts(mutation) says whether the damaged bytes are taken. Returns how many flips are.
@@ -210,6 +226,7 @@ class LoaderMutations : public ::testing::Test {
     Context context_;
     std::string weights_, config_;
     size_t header_ = 0;
+    std::vector<float> expected_;  // logits that every accepted file must give; empty: any
 };
 
 TEST_F(LoaderMutations, UndamagedOpens) {
@@ -223,6 +240,94 @@ TEST_F(LoaderMutations, Safetensors) {
 TEST_F(LoaderMutations, ConfigJson) {
     // What follows the last brace is white space and may be cut off.
     damage_file("config.json", config_, config_.rfind('}') + 1, config_.size());
+}
+
+// A torch zip: flips may fall into padding, dates or the names' second copies, never into numbers.
+class TorchMutations : public LoaderMutations {
+  protected:
+    // What a reader looks at first, the pickle or the directory at the end, is hit by half the flips.
+    void damage_torch_file(const std::string& bytes) {
+        constexpr const char* kName = "pytorch_model.bin";
+        folder_.write(kName, bytes);
+        seqmix_status status = SEQMIX_OK;
+        const Layer layer = open(&status, kName);
+        ASSERT_EQ(status, SEQMIX_OK) << seqmix_last_error();
+        const State state = make_state(layer.get());
+        ASSERT_EQ(run(layer.get(), state.get(), &expected_), SEQMIX_OK) << seqmix_last_error();
+        const auto accepts = [&](const Mutation& mutation) {
+            folder_.write(kName, mutation.bytes);
+            return open_damaged(mutation.what, kName);
+        };
+        const size_t pickle = bytes.find("data.pkl") + 4096;
+        int ran = count_accepted("torch zip, front", bytes, bytes.size(), pickle, accepts);
+        EXPECT_LT(ran, kCount / 4);
+        // The same with the bytes counted from the end.
+        const size_t directory = bytes.size() - bytes.find("PK\x01\x02");
+        std::mt19937_64 random(7);
+        ran = 0;
+        for (int i = 0; i < kCount; ++i) {
+            std::string reversed(bytes.rbegin(), bytes.rend());
+            Mutation mutation = flip(reversed, directory, random);
+            std::reverse(mutation.bytes.begin(), mutation.bytes.end());
+            mutation.what += " from the end";
+            ran += accepts(mutation) ? 1 : 0;
+        }
+        std::printf("torch zip, end: %d bit flips, %d refused with a message, %d accepted\n",
+                    kCount, kCount - ran, ran);
+        EXPECT_LT(ran, kCount * 3 / 4);
+    }
+};
+
+TEST_F(TorchMutations, FileOfOthers) {
+    SEQMIX_NEED_SHARED("golden/mamba-hf-e-original");
+    const std::string folder = seqmix_test::shared_path("golden/mamba-hf-e-original");
+    config_ = read_bytes(folder + "/config.json");
+    restore();
+    damage_torch_file(read_bytes(folder + "/pytorch_model.bin"));
+}
+
+// A pickle with every form that the reader knows: memo, transposed and tied tensors, metadata.
+TEST_F(TorchMutations, FileByHand) {
+    config_ = R"({"d_model": 4, "n_layer": 1, "vocab_size": 8})";
+    restore();
+    damage_torch_file(seqmix_test::small_torch_mamba());
+}
+
+// A program in place of the state dict: nothing runs, and the message names what it wanted.
+TEST_F(LoaderMutations, TorchProgramsAreRefused) {
+    namespace pickle = seqmix_test::pickle;
+    const std::string marker = folder_.file("executed");
+    const std::string argument = pickle::text("touch " + marker);
+    const std::string call = pickle::tuple({argument});
+    const struct {
+        std::string body;
+        const char* part;
+    } rows[] = {
+        {pickle::reduce(pickle::global("os", "system"), call), "os.system"},
+        {pickle::reduce(pickle::global("posix", "system"), call), "posix.system"},
+        {pickle::reduce(pickle::global("builtins", "exec"), call), "builtins.exec"},
+        {pickle::dict(
+             {{"state_dict", pickle::reduce(pickle::global("subprocess", "getoutput"), call)}}),
+         "subprocess.getoutput"},
+        {"(" + argument + "ios\nsystem\n", "INST"},
+        {"(" + pickle::global("os", "system") + argument + "o", "os.system"},
+        {pickle::text("os") + pickle::text("system") + "\x93" + call + "R", "STACK_GLOBAL"},
+        {pickle::global("collections", "OrderedDict") + call + "\x81", "NEWOBJ"},
+        {pickle::ordered_dict() + pickle::dict({{"__setstate__", argument}}) + "b", "builds"},
+        {pickle::global("torch", "nn.Module") + ")R", "torch.nn.Module"},
+        {"P" + marker + "\n", "PERSID"},
+        {pickle::tuple({pickle::text("module"), argument}) + "Q", "persistent id"},
+        {pickle::reduce(pickle::global("torch._utils", "_rebuild_tensor_v2"), call), "rebuilds"},
+        {pickle::reduce(pickle::global("torch._utils", "_rebuild_parameter"), call),
+         "_rebuild_parameter"},
+    };
+    for (const auto& row : rows) {
+        const std::string file =
+            folder_.write("evil.pt", seqmix_test::torch_zip_bytes(pickle::program(row.body)));
+        EXPECT_FALSE(open_damaged(row.part, "evil.pt"));
+        EXPECT_NE(std::strstr(seqmix_last_error(), row.part), nullptr) << seqmix_last_error();
+    }
+    EXPECT_FALSE(std::filesystem::exists(marker));
 }
 
 TEST_F(LoaderMutations, SavedState) {

@@ -17,7 +17,7 @@ namespace {
 
 using seqmix::Checkpoint;
 using seqmix::DType;
-using seqmix::Safetensors;
+using Safetensors = seqmix::TensorFile;
 using seqmix::Status;
 using seqmix_test::read_bytes;
 using seqmix_test::safetensors_bytes;
@@ -240,12 +240,9 @@ TEST(MappedFile, RefusesWhatIsNoFile) {
 TEST(Checkpoint, RefusesOtherContainersByName) {
     const TempFolder folder;
     EXPECT_CONTAINS(open_fails(folder.file("absent"), SEQMIX_ERR_IO), "is not there");
-    EXPECT_CONTAINS(open_fails(folder.path(), SEQMIX_ERR_IO), "neither model.safetensors nor");
-    EXPECT_CONTAINS(open_fails(folder.write("a.pt", "PK\x03\x04 and more"), SEQMIX_ERR_UNSUPPORTED),
-                    "torch zip: not yet supported");
-    EXPECT_CONTAINS(
-        open_fails(folder.write("a.safetensors", "PK\x03\x04 and more"), SEQMIX_ERR_UNSUPPORTED),
-        "torch zip");
+    EXPECT_CONTAINS(open_fails(folder.path(), SEQMIX_ERR_IO), "holds none of model.safetensors, ");
+    EXPECT_CONTAINS(open_fails(folder.write("a.pt", "PK\x03\x04 and more"), SEQMIX_ERR_BAD_FORMAT),
+                    "torch zip: ");
     EXPECT_CONTAINS(open_fails(folder.write("a", "GGUF\x03"), SEQMIX_ERR_UNSUPPORTED), "GGUF");
     EXPECT_CONTAINS(open_fails(folder.write("b.gguf", ""), SEQMIX_ERR_UNSUPPORTED), "GGUF");
     EXPECT_CONTAINS(open_fails(folder.write("old.pth", "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9"),
@@ -256,10 +253,10 @@ TEST(Checkpoint, RefusesOtherContainersByName) {
     }
     open_fails(folder.write("b.safetensors", ""), SEQMIX_ERR_BAD_FORMAT);
     folder.write("pytorch_model.bin.index.json", "{}");
-    EXPECT_CONTAINS(open_fails(folder.path(), SEQMIX_ERR_UNSUPPORTED),
-                    "pytorch_model.bin.index.json (torch zip: not yet supported)");
+    EXPECT_CONTAINS(open_fails(folder.path(), SEQMIX_ERR_BAD_FORMAT), "no 'weight_map'");
     folder.write("pytorch_model.bin", "PK");
-    EXPECT_CONTAINS(open_fails(folder.path(), SEQMIX_ERR_UNSUPPORTED), "only pytorch_model.bin (");
+    EXPECT_CONTAINS(open_fails(folder.path(), SEQMIX_ERR_UNSUPPORTED),
+                    "neither safetensors nor a torch zip");
 }
 
 TEST(Checkpoint, ReadsTheConfigBesideTheFile) {

@@ -677,6 +677,8 @@ TEST(Schemes, PlansTheGoldenModels) {
          false, 1e-3},
         {"golden/mamba-hf-d-sharded", "mamba_hf", "safetensors shards", 64, 32, 2, 64, 16, 4, 2,
          false, true, true, 1e-5},
+        {"golden/mamba-hf-e-original", "mamba_ssm", "torch zip", 64, 32, 2, 64, 16, 4, 2, false,
+         true, false, 1e-5},
         {"golden/mamba-hf-f-falcon", "falcon_mamba", "safetensors", 64, 32, 2, 64, 16, 4, 2, false,
          true, true, 1e-5},
         {"golden/mamba-hf-g-f16", "mamba_hf", "safetensors", 64, 32, 2, 64, 16, 4, 2, false, true,
@@ -723,13 +725,12 @@ TEST(Schemes, RefusesModelsOfOthersByName) {
         const char* part;
     };
     const Row rows[] = {
-        {"golden/mamba-hf-e-original", false, "pytorch_model.bin (torch zip: not yet supported)"},
         {"golden/mamba2-hf-a-base", true, "'model_type' is 'mamba2'"},
         {"golden/longconv-op-hyenadna-hf", true, ""},
         {"data/silero-vad/silero_vad_16k.safetensors", true, "known schemes: mamba_ssm"},
         {"data/stories260k", false, ""},
-        {"data/ckconv/ckcnn_smnist_30.pt", false, "torch zip"},
-        {"data/adder/mingpt_adder.pt", false, "torch zip"},
+        {"data/ckconv/ckcnn_smnist_30.pt", true, "no naming scheme fits"},
+        {"data/adder/mingpt_adder.pt", true, "those of GPT-2"},
     };
     for (const Row& row : rows) {
         SEQMIX_NEED_SHARED(row.path);

@@ -4,12 +4,17 @@
 #include <cstring>
 #include <utility>
 
+#include "models/formats/safetensors.h"
+#include "models/formats/shards.h"
+#include "models/formats/torch_zip.h"
+
 namespace seqmix {
 namespace {
 
 constexpr size_t kMaxConfig = size_t{16} << 20;
 
-constexpr const char* kTorchZip = "torch zip: not yet supported";
+constexpr const char* kSafetensors = "safetensors";
+constexpr const char* kTorchZip = "torch zip";
 constexpr const char* kTorchLegacy = "torch file from before version 1.6: not supported";
 constexpr const char* kTar = "tar file: not supported";
 constexpr const char* kGguf = "GGUF: not yet supported";
@@ -18,15 +23,12 @@ bool begins_with(std::string_view bytes, std::string_view magic, size_t offset =
     return bytes.size() >= offset + magic.size() && bytes.substr(offset, magic.size()) == magic;
 }
 
-// What a file is when it is no safetensors file: by its first bytes, then by its name. Null when
-// nothing is known against it.
+// A safetensors file begins with a number, which can look like the beginning of anything else.
+bool is_safetensors(std::string_view bytes) { return bytes.size() > 8 && bytes[8] == '{'; }
+
+// What a file is that is neither safetensors nor a zip: by its first bytes, then by its name. Null
+// when nothing is known against it.
 const char* foreign_format(std::string_view bytes, const std::string& path) {
-    if (bytes.size() > 8 && bytes[8] == '{') {
-        return nullptr;  // a header length can look like any magic number
-    }
-    if (begins_with(bytes, "PK\x03\x04")) {
-        return kTorchZip;
-    }
     if (begins_with(bytes, "GGUF")) {
         return kGguf;
     }
@@ -72,46 +74,83 @@ Status read_config(const std::string& folder, Checkpoint& out) {
     return parse_config(file->text(), path, out);
 }
 
-Status read_file(const std::string& path, Safetensors& out, FileList& files) {
+// *format is the container's name.
+Status parse_file(std::string_view bytes, const std::string& path, const char** format,
+                  TensorFile& out) {
+    *format = kSafetensors;
+    if (!is_safetensors(bytes)) {
+        if (is_zip(bytes)) {
+            *format = kTorchZip;
+            return parse_torch_zip(bytes.data(), bytes.size(), path, out);
+        }
+        if (const char* foreign = foreign_format(bytes, path); foreign != nullptr) {
+            return fail(SEQMIX_ERR_UNSUPPORTED, "checkpoint '", path, "': ", foreign);
+        }
+    }
+    return parse_safetensors(bytes.data(), bytes.size(), path, out);
+}
+
+Status read_file(const std::string& path, const char** format, TensorFile& out, FileList& files) {
     std::shared_ptr<const MappedFile> file;
     SEQMIX_TRY(MappedFile::open(path, file));
-    if (const char* foreign = foreign_format(file->text(), path); foreign != nullptr) {
-        return fail(SEQMIX_ERR_UNSUPPORTED, "checkpoint '", path, "': ", foreign);
-    }
-    SEQMIX_TRY(parse_safetensors(file->data(), file->size(), path, out));
+    SEQMIX_TRY(parse_file(file->text(), path, format, out));
     files.push_back(std::move(file));
     return {};
 }
 
-Status read_folder(const std::string& folder, Safetensors& out, Checkpoint& checkpoint) {
-    const auto present = [&](const char* name) {
-        return path_kind(folder + name) != PathKind::missing;
-    };
-    if (present("model.safetensors")) {
-        checkpoint.format = "safetensors";
-        return read_file(folder + "model.safetensors", out, checkpoint.files);
-    }
-    if (present("model.safetensors.index.json")) {
-        checkpoint.format = "safetensors shards";
-        return read_safetensors_shards(folder + "model.safetensors.index.json", out,
-                                       checkpoint.files);
-    }
-    for (const char* name : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
-        if (present(name)) {
-            return fail(SEQMIX_ERR_UNSUPPORTED, "checkpoint '", folder, "' holds only ", name, " (",
-                        kTorchZip, "), expected model.safetensors or its index");
+Status read_shard(const std::string& path, TensorFile& out, FileList& files) {
+    const char* format = nullptr;
+    return read_file(path, &format, out, files);
+}
+
+// Where a folder keeps its tensors, in order of preference. The first is a file, or an index of
+// files that end in `shards`.
+constexpr struct {
+    const char* name;
+    const char* shards;
+    const char* format;
+} kFolderFiles[] = {
+    {"model.safetensors", nullptr, nullptr},
+    {"model.safetensors.index.json", ".safetensors", "safetensors shards"},
+    {"pytorch_model.bin", nullptr, nullptr},
+    {"pytorch_model.bin.index.json", ".bin", "torch zip shards"},
+    {"weights.ckpt", nullptr, nullptr},
+};
+
+Status read_folder(const std::string& folder, TensorFile& out, Checkpoint& checkpoint) {
+    std::string names;
+    for (const auto& known : kFolderFiles) {
+        const std::string path = folder + known.name;
+        if (path_kind(path) == PathKind::missing) {
+            names += (names.empty() ? "" : ", ") + std::string(known.name);
+            continue;
         }
+        if (known.shards != nullptr) {
+            checkpoint.format = known.format;
+            return read_shards(path, known.shards, read_shard, out, checkpoint.files);
+        }
+        const char* format = nullptr;
+        SEQMIX_TRY(read_file(path, &format, out, checkpoint.files));
+        checkpoint.format = format;
+        return {};
     }
-    return fail(SEQMIX_ERR_IO, "checkpoint '", folder,
-                "' holds neither model.safetensors nor model.safetensors.index.json");
+    return fail(SEQMIX_ERR_IO, "checkpoint '", folder, "' holds none of ", names);
+}
+
+// What `content` holds goes to `checkpoint`.
+void take(TensorFile&& content, Checkpoint& checkpoint) {
+    checkpoint.tensors = std::move(content.tensors);
+    checkpoint.metadata = std::move(content.metadata);
+    checkpoint.copies = std::move(content.copies);
 }
 
 }  // namespace
 
 Status open_checkpoint(const std::string& path, Checkpoint& out) {
     Checkpoint checkpoint;
-    Safetensors content;
+    TensorFile content;
     std::string folder;
+    const char* format = nullptr;
     switch (path_kind(path)) {
         case PathKind::missing:
             return fail(SEQMIX_ERR_IO, "checkpoint '", path, "' is not there or not readable");
@@ -123,13 +162,12 @@ Status open_checkpoint(const std::string& path, Checkpoint& out) {
             break;
         case PathKind::file:
             folder = path.substr(0, path.rfind('/') + 1);  // npos + 1 is 0
-            checkpoint.format = "safetensors";
-            SEQMIX_TRY(read_file(path, content, checkpoint.files));
+            SEQMIX_TRY(read_file(path, &format, content, checkpoint.files));
+            checkpoint.format = format;
             break;
     }
     SEQMIX_TRY(read_config(folder, checkpoint));
-    checkpoint.tensors = std::move(content.tensors);
-    checkpoint.metadata = std::move(content.metadata);
+    take(std::move(content), checkpoint);
     for (const auto& file : checkpoint.files) {
         checkpoint.bytes += file->size();
     }
@@ -140,14 +178,15 @@ Status open_checkpoint(const std::string& path, Checkpoint& out) {
 Status open_checkpoint_in_memory(const void* data, size_t size, std::string_view config,
                                  Checkpoint& out) {
     Checkpoint checkpoint;
-    Safetensors content;
-    SEQMIX_TRY(parse_safetensors(data, size, "", content));
+    TensorFile content;
+    const char* format = nullptr;
+    const std::string_view bytes(static_cast<const char*>(data), size);
+    SEQMIX_TRY(parse_file(bytes, "", &format, content));
     if (config.data() != nullptr) {
         SEQMIX_TRY(parse_config(config, "config.json", checkpoint));
     }
-    checkpoint.format = "safetensors";
-    checkpoint.tensors = std::move(content.tensors);
-    checkpoint.metadata = std::move(content.metadata);
+    checkpoint.format = format;
+    take(std::move(content), checkpoint);
     checkpoint.bytes = size;
     out = std::move(checkpoint);
     return {};

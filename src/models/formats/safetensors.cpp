@@ -7,12 +7,12 @@
 
 #include "base/memory.h"
 #include "models/formats/json.h"
+#include "models/formats/source.h"
 
 namespace seqmix {
 namespace {
 
 constexpr uint64_t kMaxHeader = 100'000'000;
-constexpr size_t kMaxShards = 10'000;
 
 struct ElementType {
     const char* text;
@@ -43,27 +43,6 @@ constexpr ElementType kElementTypes[] = {
     {"F6_E3M2", DType::unknown, 6},
     {"F4", DType::unknown, 4},
     {"C64", DType::unknown, 64},
-};
-
-// Where a message is about: "safetensors: ... in model.safetensors".
-struct Source {
-    std::string_view name;
-
-    template <class... Parts>
-    Status refuse(seqmix_status code, const Parts&... parts) const {
-        if (name.empty()) {
-            return fail(code, "safetensors: ", parts...);
-        }
-        // The end of a path says more than its beginning.
-        constexpr size_t kShown = 240;
-        const std::string_view shown =
-            name.size() <= kShown ? name : name.substr(name.size() - kShown);
-        return fail(code, "safetensors: ", parts..., " in ", shown);
-    }
-    template <class... Parts>
-    Status bad(const Parts&... parts) const {
-        return refuse(SEQMIX_ERR_BAD_FORMAT, parts...);
-    }
 };
 
 struct Entry {
@@ -209,8 +188,8 @@ Status check_tiling(std::vector<Entry>& entries, int64_t size, const Source& sou
 }  // namespace
 
 Status parse_safetensors(const void* data, size_t size, std::string_view source_name,
-                         Safetensors& out) {
-    const Source source{source_name};
+                         TensorFile& out) {
+    const Source source{"safetensors", source_name};
     const auto* const bytes = static_cast<const unsigned char*>(data);
     if (size < 8) {
         return source.bad(size, " bytes, too short for a header");
@@ -236,7 +215,7 @@ Status parse_safetensors(const void* data, size_t size, std::string_view source_
         source_name.empty() ? "safetensors" : "safetensors: header of " + std::string(source_name);
     SEQMIX_TRY(parse_json(text, where, JsonNumbers::finite, header));
 
-    Safetensors result;
+    TensorFile result;
     const auto& members = *header.get_if<Json::Object>();  // it begins with '{'
     std::vector<Entry> entries;
     entries.reserve(members.size());
@@ -255,83 +234,6 @@ Status parse_safetensors(const void* data, size_t size, std::string_view source_
     for (Entry& entry : entries) {
         entry.tensor.data = bytes + begin + entry.begin;
         result.tensors.emplace(*entry.name, std::move(entry.tensor));
-    }
-    out = std::move(result);
-    return {};
-}
-
-Status parse_shard_index(std::string_view text, std::string_view source, ShardIndex& out) {
-    Json root;
-    SEQMIX_TRY(parse_json(text, source, JsonNumbers::any, root));
-    const auto* map = find_as<Json::Object>(root, "weight_map");
-    if (map == nullptr) {
-        return fail(SEQMIX_ERR_BAD_FORMAT, source, ": no 'weight_map' that is an object");
-    }
-    ShardIndex result;
-    for (const auto& [name, value] : *map) {
-        const auto* file = value.get_if<std::string>();
-        if (file == nullptr) {
-            return fail(SEQMIX_ERR_BAD_FORMAT, source, ": tensor ", in_quotes(name), " is in ",
-                        describe(value), ", expected the name of a file");
-        }
-        // A file beside the index, never a path out of its folder.
-        constexpr std::string_view kEnd = ".safetensors";
-        if (file->find_first_of(std::string_view("/\\:\0", 4)) != std::string::npos ||
-            file->size() <= kEnd.size() || !file->ends_with(kEnd)) {
-            return fail(SEQMIX_ERR_BAD_FORMAT, source, ": tensor ", in_quotes(name), " is in ",
-                        in_quotes(*file), ", expected a file NAME.safetensors in the same folder");
-        }
-        result.emplace(name, *file);
-    }
-    out = std::move(result);
-    return {};
-}
-
-Status read_safetensors(const std::string& path, Safetensors& out, FileList& files) {
-    std::shared_ptr<const MappedFile> file;
-    SEQMIX_TRY(MappedFile::open(path, file));
-    SEQMIX_TRY(parse_safetensors(file->data(), file->size(), path, out));
-    files.push_back(std::move(file));
-    return {};
-}
-
-Status read_safetensors_shards(const std::string& index_path, Safetensors& out, FileList& files) {
-    std::shared_ptr<const MappedFile> index_file;
-    SEQMIX_TRY(MappedFile::open(index_path, index_file));
-    ShardIndex index;
-    SEQMIX_TRY(parse_shard_index(index_file->text(), index_path, index));
-
-    const size_t slash = index_path.rfind('/');
-    const std::string folder = slash == std::string::npos ? "" : index_path.substr(0, slash + 1);
-    std::map<std::string, Safetensors, std::less<>> shards;
-    for (const auto& [tensor, name] : index) {
-        shards.try_emplace(name);
-        if (shards.size() > kMaxShards) {
-            return fail(SEQMIX_ERR_BAD_FORMAT, index_path, ": more than ", kMaxShards, " files");
-        }
-    }
-    for (auto& [name, shard] : shards) {
-        SEQMIX_TRY(read_safetensors(folder + name, shard, files));
-    }
-    for (const auto& [tensor, name] : index) {
-        if (shards.find(name)->second.tensors.count(tensor) == 0) {
-            return fail(SEQMIX_ERR_BAD_FORMAT, index_path, ": tensor ", in_quotes(tensor),
-                        " is not in ", in_quotes(name));
-        }
-    }
-    Safetensors result;
-    std::map<std::string_view, std::string_view> home;  // tensor -> file
-    for (auto& [name, shard] : shards) {
-        for (auto& [tensor, stored] : shard.tensors) {
-            const auto [place, is_new] = result.tensors.emplace(tensor, std::move(stored));
-            if (!is_new) {
-                return fail(SEQMIX_ERR_BAD_FORMAT, index_path, ": tensor ", in_quotes(tensor),
-                            " is in two files, ", in_quotes(home[place->first]), " and ",
-                            in_quotes(name));
-            }
-            home.emplace(place->first, name);
-        }
-        result.metadata.merge(shard.metadata);
     }
     out = std::move(result);
     return {};

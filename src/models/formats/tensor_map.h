@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/dtype.h"
+#include "base/mapped_file.h"
 
 namespace seqmix {
 
@@ -21,5 +23,15 @@ struct StoredTensor {
 
 using TensorMap = std::map<std::string, StoredTensor, std::less<>>;
 using Metadata = std::map<std::string, std::string, std::less<>>;
+
+// What a file holds, whatever its container. The tensors point into the file's memory, or into
+// `copies` where the file stores them in another order.
+struct TensorFile {
+    TensorMap tensors;
+    Metadata metadata;
+    std::vector<std::shared_ptr<const void>> copies;
+};
+
+using FileList = std::vector<std::shared_ptr<const MappedFile>>;
 
 }  // namespace seqmix
