@@ -3,6 +3,7 @@ import datetime
 import os
 import platform
 import re
+import shutil
 import subprocess
 
 from report import bars, roofline
@@ -64,6 +65,8 @@ def caches():
 
 
 def commit():
+    if shutil.which("git") is None:
+        return "?"
     done = subprocess.run(["git", "-C", ROOT, "log", "-1", "--format=%h"], stdout=subprocess.PIPE,
                           stderr=subprocess.DEVNULL, text=True, check=False)
     return done.stdout.strip() or "?"
