@@ -1,0 +1,24 @@
+// Exact attention in blocks, for one head: never a matrix of all queries by all keys.
+//
+//   s_ij  = scale q_i . k_j;  s_ij = c tanh(s_ij / c) with a softcap c
+//   s_ij += -slope |p_i - j| + bias_ij
+//   key j is visible to row i if p_i - left <= j <= p_i + right and the mask does not hide it
+//   y_i   = sum_j e^{s_ij} v_j / (sum_j e^{s_ij} + e^sink)        over the visible keys
+//   lse_i = log of that denominator
+//
+// p_i is the row's position among the keys: i + Lk - Lq where the last query meets the last key
+// (bottom-right). Causal: right = 0. A row that sees no key (and has no sink) gives zeros and -inf.
+// Sources: Dao et al. 2022 (FlashAttention) and Milakov & Gimelshein 2018 for the running softmax;
+// ALiBi: Press et al. 2022; sinks: an extra logit a head without a value, taken into the maximum.
+//
+// Lanes are queries: keys and values are broadcast from where they lie, nothing of them is packed,
+// and maxima and sums over keys need no work across lanes. Keys come in runs (a ring buffer is two),
+// in blocks of kAttentionKeyBlock that begin at multiples of it; blocks that no row sees are skipped,
+// masks are looked at where an edge crosses a block. Parallel over rows of the batch, heads and
+// blocks of queries, by the caller; a row's result does not depend on how queries are grouped into
+// calls, unless calls have different runs.
+// Numerics: f32 accumulation; scores in units of log 2; 2^x within 2.5e-7 (simd/math.h exp2_fast).
+// Two results over disjoint keys merge: L = log(e^L1 + e^L2), y = e^{L1-L} y1 + e^{L2-L} y2.
+#pragma once
+
+#include "primitives/attention/kernel.h"

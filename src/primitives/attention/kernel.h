@@ -1,0 +1,65 @@
+// Kernel table of blocked attention; the equation is in attention.h.
+#pragma once
+
+#include "base/isa_safe.h"
+#include "primitives/kernel_table.h"
+
+namespace seqmix {
+
+// Consecutive keys and their values, stored as AttentionArgs::type says; strides in elements.
+struct AttentionKeys {
+    int64_t first;  // index of the first: its position, and its column in bias and mask
+    int64_t count;
+    const void* k;  // (count, dk)
+    ptrdiff_t k_stride;
+    const void* v;  // (count, dv)
+    ptrdiff_t v_stride;
+};
+
+// One call: R queries that meet the same keys (queries of one head, or of the heads of a group), any
+// R >= 1; all f32 but the keys; strides in elements. y overlaps nothing.
+struct AttentionArgs {
+    int64_t rows, dk, dv;
+    const float* q;  // (R, dk)
+    ptrdiff_t q_stride;
+    WeightType type;
+    const AttentionKeys* runs;  // in rising order of `first`, no two with the same key
+    int64_t run_count;
+    float scale;
+    float softcap;                    // 0: none
+    int64_t position, position_step;  // row i is at position + i position_step; step 0 or 1
+    int64_t left, right;              // row at p sees keys p - left .. p + right; -1: no bound
+    const float* slopes;              // ALiBi, one for each row; or null
+    ptrdiff_t slopes_step;            // 0: all rows have the first
+    const float* sinks;               // likewise
+    ptrdiff_t sinks_step;
+    const float* bias;  // (R, keys) added to the scores, or null
+    ptrdiff_t bias_stride;
+    const unsigned char* mask;  // (R, keys): 0 hides a key, or null
+    ptrdiff_t mask_stride;
+    float* y;  // (R, dv)
+    ptrdiff_t y_stride;
+    float* lse;  // (R), or null
+    ptrdiff_t lse_stride;
+    float* scratch;  // attention_scratch() floats, for this call alone
+};
+
+struct AttentionKernels {
+    int64_t tile_rows;  // queries that share a reading of the keys: calls of as many are best
+    void (*attend)(const AttentionArgs&);
+};
+
+SEQMIX_DECLARE_KERNELS(AttentionKernels, attention_kernels)
+
+constexpr int64_t kAttentionKeyBlock = 64;   // keys of a score tile
+constexpr int64_t kMostAttentionRows = 192;  // of any level's tile_rows
+
+// Floats of scratch at any level: queries and outputs of a tile, one tile of scores, a block of keys
+// and values widened, and the running numbers of a row.
+SEQMIX_INLINE int64_t attention_scratch(int64_t dk, int64_t dv) {
+    constexpr int64_t kLine = 16, kPanel = 48, kRowNumbers = 4;
+    return (kMostAttentionRows + kAttentionKeyBlock) * (dk + dv + 2 * kLine) +
+           kAttentionKeyBlock * kPanel + kRowNumbers * kMostAttentionRows;
+}
+
+}  // namespace seqmix
