@@ -1,0 +1,187 @@
+#include "primitives/long_conv/long_conv.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace seqmix {
+namespace {
+
+int64_t whole_lines(int64_t floats) { return (floats + 15) / 16 * 16; }
+
+// What an output costs where a transform of n points gives `outputs`: passes over points. Where 16
+// lanes leave the second-level cache a pass costs half more.
+double cost(int64_t n, int64_t outputs) {
+    const double far = n > (int64_t{1} << 15) ? 1.5 : 1.0;
+    const auto points = static_cast<double>(n);
+    return far * points * (std::log2(points) + 3) / static_cast<double>(outputs);
+}
+
+// The largest transform: everything at once, or windows of n - overlap outputs.
+int64_t top_points(int64_t overlap, int64_t single, int64_t length) {
+    int64_t best = fft_convolution_length(single);
+    double least = cost(best, length);
+    for (int64_t n = fft_convolution_length(2 * overlap + 128);
+         n < best && n <= 32 * overlap + 4096; n *= 2) {
+        if (cost(n, n - overlap) < least) {
+            best = n;
+            least = cost(n, n - overlap);
+        }
+    }
+    return best;
+}
+
+void copy_rows(int64_t rows, int64_t lanes, const float* from, ptrdiff_t stride, float* to) {
+    for (int64_t t = 0; t < rows; ++t) std::copy_n(from + t * stride, lanes, to + t * lanes);
+}
+
+}  // namespace
+
+LongConv::LongConv(const LongConvShape& shape, const FftKernels& kernels, Allocator allocator)
+    : shape_(shape), width_(kernels.f32.width), before_(shape.taps - 1) {
+    if (!causal()) behind_ = shape.sides == LongConvSides::pad_flip ? shape.after : shape.after - 1;
+    shape_.length = std::max({shape.length, shape.taps, shape.after});
+    const int64_t most = std::max(before_, behind_);
+    std::vector<int64_t> points = {
+        top_points(before_ + behind_, shape_.length + most, shape_.length)};
+    while (points.back() > 512) points.push_back(fft_convolution_length(points.back() / 4));
+    for (size_t i = points.size(); i-- > 0;) {
+        sizes_.push_back(make_size(points[i], i == 0, kernels, allocator));
+    }
+}
+
+LongConv::Size LongConv::make_size(int64_t points, bool top, const FftKernels& kernels,
+                                   Allocator allocator) const {
+    Size size{};
+    size.points = points;
+    const int64_t half = top ? points : points / 2;  // lags beyond half meet no token
+    size.before = std::min(before_, half - 1);
+    size.behind = std::min(behind_, half - 1);
+    const bool all = size.before == before_ && size.behind == behind_;
+    // Lags may not reach around the circle.
+    size.capacity = all ? points - std::max(before_, behind_) : half;
+    size.lasting = top || points <= kLastingPoints;
+    size.fft = std::make_unique<const RealFft<float>>(points, kernels, allocator);
+    return size;
+}
+
+int64_t LongConv::group_filter_size(int64_t lanes) const {
+    int64_t size = 0;
+    for (const Size& s : sizes_) size += s.lasting ? whole_lines(s.fft->filter_size(lanes)) : 0;
+    return size;
+}
+
+int64_t LongConv::filter_at(int64_t group) const { return group * group_filter_size(width_); }
+int64_t LongConv::filter_size() const {
+    const int64_t rest = shape_.channels % width_;
+    return filter_at(shape_.channels / width_) + (rest > 0 ? group_filter_size(rest) : 0);
+}
+
+// Inputs of a window, or taps around the circle; a spectrum that does not last; the transform's own.
+int64_t LongConv::scratch_size() const {
+    int64_t most = 0;
+    for (const int64_t lanes : {std::min(width_, shape_.channels), shape_.channels % width_}) {
+        for (const Size& s : sizes_) {
+            if (lanes == 0) continue;
+            const bool circle = &s == &top() || !causal();
+            const int64_t filter = s.lasting ? 0 : whole_lines(s.fft->filter_size(lanes));
+            most = std::max(most, (circle ? whole_lines(s.points * lanes) : 0) + filter +
+                                      s.fft->scratch(lanes));
+        }
+    }
+    return most;
+}
+
+void LongConv::make_spectrum(const Size& size, int64_t lanes, const float* k, ptrdiff_t k_stride,
+                             const float* after, ptrdiff_t after_stride, float* filter,
+                             float* scratch) const {
+    const int64_t taps = size.before + 1;
+    if (causal()) {
+        size.fft->make_filter(k, taps, k_stride, lanes, filter, scratch);
+        return;
+    }
+    // Lag -j lies at n - j.
+    float* circle = scratch;
+    std::fill_n(circle, size.points * lanes, 0.0f);
+    copy_rows(taps, lanes, k, k_stride, circle);
+    const int64_t next = shape_.sides == LongConvSides::pad_flip ? 1 : 0;
+    for (int64_t j = 0; j + next <= size.behind; ++j) {
+        float* row = circle + (size.points - next - j) % size.points * lanes;
+        for (int64_t d = 0; d < lanes; ++d) row[d] += after[j * after_stride + d];
+    }
+    size.fft->make_filter(circle, size.points, lanes, lanes, filter,
+                          scratch + whole_lines(size.points * lanes));
+}
+
+void LongConv::make_filter(int64_t group, const float* k, ptrdiff_t k_stride, const float* after,
+                           ptrdiff_t after_stride, float* filter, float* scratch) const {
+    const int64_t count = lanes(group);
+    for (const Size& size : sizes_) {
+        if (!size.lasting) continue;
+        make_spectrum(size, count, k, k_stride, after, after_stride, filter, scratch);
+        filter += whole_lines(size.fft->filter_size(count));
+    }
+}
+
+void LongConv::run(int64_t group, const LongConvCall& call, const float* filter,
+                   float* scratch) const {
+    if (call.tokens == 0) return;
+    const int64_t count = lanes(group);
+    const bool windows = call.past.rows() > 0 || call.tokens > top().capacity;
+    for (const Size& size : sizes_) {
+        const int64_t floats = whole_lines(size.fft->filter_size(count));
+        const bool made = !size.lasting && call.k != nullptr && (causal() || call.after != nullptr);
+        if (windows || size.capacity < call.tokens || !(size.lasting || made)) {
+            if (&size != &top() && size.lasting) filter += floats;
+            continue;
+        }
+        if (made) {
+            float* spectrum = scratch;
+            scratch += floats;
+            make_spectrum(size, count, call.k, call.k_stride, call.after, call.after_stride,
+                          spectrum, scratch);
+            filter = spectrum;
+        }
+        size.fft->convolve(call.x, call.tokens, call.x_stride, filter, call.y, call.tokens,
+                           call.y_stride, count, scratch);
+        return;
+    }
+    run_windows(count, call, filter, scratch);
+}
+
+// Overlap-save, last window first: where y is x the earlier inputs are still there. A window's rows
+// are turned around the circle, so that its outputs come first: x[s], ..., then (zeros and) what
+// comes before s.
+void LongConv::run_windows(int64_t lanes, const LongConvCall& call, const float* filter,
+                           float* scratch) const {
+    const RealFft<float>& fft = *top().fft;
+    const int64_t n = top().points, outputs = n - before_ - behind_;
+    float* window = scratch;
+    float* work = scratch + whole_lines(n * lanes);
+    const LongConvPast& past = call.past;
+    const int64_t windows = (call.tokens + outputs - 1) / outputs;
+    for (int64_t i = windows; i-- > 0;) {
+        const int64_t s = i * outputs, count = std::min(outputs, call.tokens - s);
+        const int64_t rows = std::min(count + behind_, call.tokens - s);
+        const int64_t earlier = std::min(before_, s + past.rows());
+        const float* x = call.x + s * call.x_stride;
+        float* y = call.y + s * call.y_stride;
+        if (earlier == 0) {
+            fft.convolve(x, rows, call.x_stride, filter, y, count, call.y_stride, lanes, work);
+            continue;
+        }
+        copy_rows(rows, lanes, x, call.x_stride, window);
+        std::fill(window + rows * lanes, window + (n - earlier) * lanes, 0.0f);
+        const int64_t inside = std::min(earlier, s);  // of x, the others are past
+        copy_rows(inside, lanes, x - inside * call.x_stride, call.x_stride,
+                  window + (n - inside) * lanes);
+        const int64_t second = std::min(earlier - inside, past.second_rows);
+        copy_rows(second, lanes, past.second + (past.second_rows - second) * past.stride,
+                  past.stride, window + (n - inside - second) * lanes);
+        const int64_t first = earlier - inside - second;
+        copy_rows(first, lanes, past.first + (past.first_rows - first) * past.stride, past.stride,
+                  window + (n - earlier) * lanes);
+        fft.convolve(window, n, lanes, filter, y, count, call.y_stride, lanes, work);
+    }
+}
+
+}  // namespace seqmix
