@@ -70,18 +70,31 @@ int64_t LongConv::group_filter_size(int64_t lanes) const {
     return size;
 }
 
-int64_t LongConv::filter_at(int64_t group) const { return group * group_filter_size(width_); }
-int64_t LongConv::filter_size() const {
+int64_t LongConv::groups() const {
     const int64_t rest = shape_.channels % width_;
-    return filter_at(shape_.channels / width_) + (rest > 0 ? group_filter_size(rest) : 0);
+    return whole_groups() + (singles() ? rest : 1);
 }
+int64_t LongConv::first(int64_t group) const {
+    const int64_t whole = std::min(group, whole_groups());
+    return whole * width_ + (group - whole);
+}
+int64_t LongConv::lanes(int64_t group) const {
+    return group < whole_groups() ? width_ : singles() ? 1 : shape_.channels % width_;
+}
+
+int64_t LongConv::filter_at(int64_t group) const {
+    const int64_t whole = std::min(group, whole_groups());
+    return whole * group_filter_size(width_) +
+           (group > whole ? (group - whole) * group_filter_size(lanes(group - 1)) : 0);
+}
+int64_t LongConv::filter_size() const { return filter_at(groups()); }
 
 // Inputs of a window, or taps around the circle; a spectrum that does not last; the transform's own.
 int64_t LongConv::scratch_size() const {
     int64_t most = 0;
-    for (const int64_t lanes : {std::min(width_, shape_.channels), shape_.channels % width_}) {
+    for (const int64_t group : {int64_t{0}, groups() - 1}) {
+        const int64_t lanes = this->lanes(group);
         for (const Size& s : sizes_) {
-            if (lanes == 0) continue;
             const bool circle = &s == &top() || !causal();
             const int64_t filter = s.lasting ? 0 : whole_lines(s.fft->filter_size(lanes));
             most = std::max(most, (circle ? whole_lines(s.points * lanes) : 0) + filter +

@@ -17,8 +17,7 @@
 // between (above kLastingPoints, but for the largest) make their spectra in the call if it has the
 // taps.
 //
-// Parallel over groups of channels (the caller's loop): group g is channels [first(g), first(g) +
-// lanes(g)). Results depend on T, past and the level, not on how groups are spread. Nothing is
+// Parallel over groups of channels (the caller's loop): group g is channels [first(g), first(g) + lanes(g)). Results depend on T, past and the level, not on how groups are spread. Nothing is
 // allocated by a call: each worker brings scratch_size() floats, aligned to a cache line.
 #pragma once
 
@@ -75,9 +74,10 @@ class LongConv {
     LongConv(const LongConvShape& shape, const FftKernels& kernels, Allocator allocator);
 
     const LongConvShape& shape() const { return shape_; }
-    int64_t groups() const { return (shape_.channels + width_ - 1) / width_; }
-    int64_t first(int64_t group) const { return group * width_; }
-    int64_t lanes(int64_t group) const { return std::min(width_, shape_.channels - first(group)); }
+    // Whole vectors of channels, then the rest: single channels where most lanes would be empty.
+    int64_t groups() const;
+    int64_t first(int64_t group) const;
+    int64_t lanes(int64_t group) const;
 
     int64_t filter_size() const;             // floats, all groups
     int64_t filter_at(int64_t group) const;  // where a group's begins
@@ -99,6 +99,8 @@ class LongConv {
     bool causal() const { return shape_.sides == LongConvSides::causal || shape_.after == 0; }
     const Size& top() const { return sizes_.back(); }
     int64_t group_filter_size(int64_t lanes) const;
+    int64_t whole_groups() const { return shape_.channels / width_; }
+    bool singles() const { return 2 * (shape_.channels % width_) <= width_; }
     void make_spectrum(const Size& size, int64_t lanes, const float* k, ptrdiff_t k_stride,
                        const float* after, ptrdiff_t after_stride, float* filter,
                        float* scratch) const;
