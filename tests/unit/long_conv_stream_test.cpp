@@ -50,9 +50,11 @@ struct Stream {
         call.y = y;
         call.x_stride = call.y_stride = channels;
         call.ring = ring.data();
+        call.ring_stride = channels;
         call.clock = clock;
         call.cache = cache.data();
         call.windows = windows.data();
+        call.window_stride = conv.sizes().window_size;
         call.window_rows = std::min(window_rows, conv.sizes().windows);
         for (int64_t g = 0; g < conv.groups(); ++g) conv.run(g, call, scratch.data());
         clock = conv.sizes().next_clock(clock, tokens);

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "../support/simd_probe/guarded.h"
+#include "../support/guarded.h"
 #include "../support/simd_probe/levels.h"
 #include "primitives/long_conv/reference.h"
 

@@ -95,9 +95,19 @@ void multiply_add(int64_t count, const float* x, const float* h, float* acc) {
     }
 }
 
+void gate(int64_t rows, int64_t width, const float* a, ptrdiff_t a_stride, const float* b,
+          ptrdiff_t b_stride, float* y, ptrdiff_t y_stride) {
+    for (int64_t r = 0; r < rows; ++r, a += a_stride, b += b_stride, y += y_stride) {
+        int64_t d = 0;
+        for (; d + kWidth <= width; d += kWidth) store(y + d, load(a + d) * load(b + d));
+        const Mask mask = first_n(width - d);
+        store_m(y + d, load_m(a + d, mask) * load_m(b + d, mask), mask);
+    }
+}
+
 }  // namespace
 
 extern const LongConvKernels long_conv_kernels;
-const LongConvKernels long_conv_kernels = {fir, fir_one, multiply_add};
+const LongConvKernels long_conv_kernels = {fir, fir_one, multiply_add, gate};
 
 }  // namespace seqmix::SEQMIX_ISA

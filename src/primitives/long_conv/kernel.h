@@ -18,6 +18,9 @@ struct LongConvKernels {
                     float* y);
     // acc += x h, complex: planes of real parts, then of imaginary parts `count` further on.
     void (*multiply_add)(int64_t count, const float* x, const float* h, float* acc);
+    // y = a * b; (rows, D), any strides between rows. y may be a or b.
+    void (*gate)(int64_t rows, int64_t width, const float* a, ptrdiff_t a_stride, const float* b,
+                 ptrdiff_t b_stride, float* y, ptrdiff_t y_stride);
 };
 
 SEQMIX_DECLARE_KERNELS(LongConvKernels, long_conv_kernels)

@@ -36,72 +36,96 @@ void copy_rows(int64_t rows, int64_t lanes, const float* from, ptrdiff_t stride,
 
 }  // namespace
 
-LongConv::LongConv(const LongConvShape& shape, const FftKernels& kernels, Allocator allocator)
-    : shape_(shape), width_(kernels.f32.width), before_(shape.taps - 1) {
-    if (!causal()) behind_ = shape.sides == LongConvSides::pad_flip ? shape.after : shape.after - 1;
-    shape_.length = std::max({shape.length, shape.taps, shape.after});
-    const int64_t most = std::max(before_, behind_);
-    std::vector<int64_t> points = {
-        top_points(before_ + behind_, shape_.length + most, shape_.length)};
+namespace {
+int64_t fft_columns(int64_t n, int64_t width) {
+    int64_t columns = 1;
+    for (const int64_t c : {2, 3, 4, 5, 7, 8, 16}) {
+        if (c <= width && n / 2 % c == 0) columns = c;
+    }
+    return columns;
+}
+}  // namespace
+
+int64_t long_conv_fft_scratch(int64_t n, int64_t lanes, int64_t width) {
+    const int64_t N = n / 2, columns = fft_columns(n, width);
+    return 2 * lanes <= columns ? 4 * (N + 1) + 2 * (N / columns) * width : 2 * N * width;
+}
+int64_t long_conv_fft_filter(int64_t n, int64_t lanes, int64_t width) {
+    const int64_t N = n / 2;
+    return 2 * lanes <= fft_columns(n, width) ? 4 * N * lanes : 4 * (N / 2 + 1) * width;
+}
+
+std::vector<LongConv::Size> LongConv::make_sizes(const LongConvShape& shape) {
+    const int64_t before = shape.before(), behind = shape.behind();
+    const int64_t most = std::max(before, behind);
+    const int64_t length = std::max({shape.length, shape.taps, shape.after});
+    std::vector<int64_t> points = {top_points(before + behind, length + most, length)};
     while (points.back() > 512) points.push_back(fft_convolution_length(points.back() / 4));
-    for (size_t i = points.size(); i-- > 0;) {
-        sizes_.push_back(make_size(points[i], i == 0, kernels, allocator));
+    std::vector<Size> sizes(points.size());
+    for (size_t i = 0; i < sizes.size(); ++i) {
+        Size& size = sizes[i];
+        size.points = points[points.size() - 1 - i];
+        const bool top = i + 1 == sizes.size();
+        const int64_t half = top ? size.points : size.points / 2;  // longer lags meet no token
+        size.before = std::min(before, half - 1);
+        size.behind = std::min(behind, half - 1);
+        const bool all = size.before == before && size.behind == behind;
+        // Lags may not reach around the circle.
+        size.capacity = all ? size.points - most : half;
+        size.lasting = top || size.points <= kLastingPoints;
+    }
+    return sizes;
+}
+
+LongConv::LongConv(const LongConvShape& shape, const FftKernels& kernels, Allocator allocator)
+    : shape_(shape),
+      width_(kernels.f32.width),
+      before_(shape.before()),
+      behind_(shape.behind()),
+      sizes_(make_sizes(shape)) {
+    for (Size& size : sizes_) {
+        size.fft = std::make_unique<const RealFft<float>>(size.points, kernels, allocator);
     }
 }
 
-LongConv::Size LongConv::make_size(int64_t points, bool top, const FftKernels& kernels,
-                                   Allocator allocator) const {
-    Size size{};
-    size.points = points;
-    const int64_t half = top ? points : points / 2;  // lags beyond half meet no token
-    size.before = std::min(before_, half - 1);
-    size.behind = std::min(behind_, half - 1);
-    const bool all = size.before == before_ && size.behind == behind_;
-    // Lags may not reach around the circle.
-    size.capacity = all ? points - std::max(before_, behind_) : half;
-    size.lasting = top || points <= kLastingPoints;
-    size.fft = std::make_unique<const RealFft<float>>(points, kernels, allocator);
-    return size;
-}
-
-int64_t LongConv::group_filter_size(int64_t lanes) const {
+int64_t LongConv::group_filter_size(const std::vector<Size>& sizes, int64_t lanes, int64_t width) {
     int64_t size = 0;
-    for (const Size& s : sizes_) size += s.lasting ? whole_lines(s.fft->filter_size(lanes)) : 0;
+    for (const Size& s : sizes) {
+        if (s.lasting) size += whole_lines(long_conv_fft_filter(s.points, lanes, width));
+    }
     return size;
-}
-
-int64_t LongConv::groups() const {
-    const int64_t rest = shape_.channels % width_;
-    return whole_groups() + (singles() ? rest : 1);
-}
-int64_t LongConv::first(int64_t group) const {
-    const int64_t whole = std::min(group, whole_groups());
-    return whole * width_ + (group - whole);
-}
-int64_t LongConv::lanes(int64_t group) const {
-    return group < whole_groups() ? width_ : singles() ? 1 : shape_.channels % width_;
 }
 
 int64_t LongConv::filter_at(int64_t group) const {
-    const int64_t whole = std::min(group, whole_groups());
-    return whole * group_filter_size(width_) +
-           (group > whole ? (group - whole) * group_filter_size(lanes(group - 1)) : 0);
+    const int64_t whole = std::min(group, cut().whole()), rest = group - whole;
+    return whole * group_filter_size(sizes_, width_, width_) +
+           (rest > 0 ? rest * group_filter_size(sizes_, lanes(group - 1), width_) : 0);
 }
-int64_t LongConv::filter_size() const { return filter_at(groups()); }
+
+int64_t LongConv::filter_size(const LongConvShape& shape, int64_t width) {
+    const LongConvGroups cut = {shape.channels, width};
+    const std::vector<Size> sizes = make_sizes(shape);
+    int64_t size = 0;
+    for (int64_t g = 0; g < cut.count(); ++g) size += group_filter_size(sizes, cut.lanes(g), width);
+    return size;
+}
 
 // Inputs of a window, or taps around the circle; a spectrum that does not last; the transform's own.
-int64_t LongConv::scratch_size() const {
+int64_t LongConv::scratch_size(const LongConvShape& shape, int64_t width) {
+    const LongConvGroups cut = {shape.channels, width};
+    const std::vector<Size> sizes = make_sizes(shape);
     int64_t most = 0;
-    for (const int64_t group : {int64_t{0}, groups() - 1}) {
-        const int64_t lanes = this->lanes(group);
-        for (const Size& s : sizes_) {
-            const bool circle = &s == &top() || !causal();
-            const int64_t filter = s.lasting ? 0 : whole_lines(s.fft->filter_size(lanes));
+    for (const int64_t group : {int64_t{0}, cut.count() - 1}) {
+        const int64_t lanes = cut.lanes(group);
+        for (const Size& s : sizes) {
+            const bool circle = &s == &sizes.back() || !shape.causal();
+            const int64_t filter =
+                s.lasting ? 0 : whole_lines(long_conv_fft_filter(s.points, lanes, width));
             most = std::max(most, (circle ? whole_lines(s.points * lanes) : 0) + filter +
-                                      s.fft->scratch(lanes));
+                                      long_conv_fft_scratch(s.points, lanes, width));
         }
     }
-    return most;
+    return whole_lines(most);
 }
 
 void LongConv::make_spectrum(const Size& size, int64_t lanes, const float* k, ptrdiff_t k_stride,

@@ -38,7 +38,33 @@ struct LongConvShape {
     int64_t length =
         0;  // most tokens of a call, as far as known, at least K and after. Any T works.
     LongConvSides sides = LongConvSides::causal;
+
+    bool causal() const { return sides == LongConvSides::causal || after == 0; }
+    int64_t before() const { return taps - 1; }  // most lags to the past and to the future
+    int64_t behind() const {
+        return causal() ? 0 : sides == LongConvSides::pad_flip ? after : after - 1;
+    }
 };
+
+// Channels cut for vectors of `width`: whole ones, then the rest, as single channels where most lanes
+// would be empty.
+struct LongConvGroups {
+    int64_t channels, width;
+    int64_t whole() const { return channels / width; }
+    bool singles() const { return 2 * (channels % width) <= width; }
+    int64_t count() const { return whole() + (singles() ? channels % width : 1); }
+    int64_t first(int64_t group) const {
+        return group < whole() ? group * width : whole() * width + group - whole();
+    }
+    int64_t lanes(int64_t group) const {
+        return group < whole() ? width : singles() ? 1 : channels % width;
+    }
+};
+
+// What the transform of n reals (n even, smooth) of a group takes: RealFft::scratch and filter_size
+// without a plan.
+int64_t long_conv_fft_scratch(int64_t n, int64_t lanes, int64_t width);
+int64_t long_conv_fft_filter(int64_t n, int64_t lanes, int64_t width);
 
 // Inputs before x, oldest first: two runs of rows (a ring), the second ends at x.
 struct LongConvPast {
@@ -74,14 +100,17 @@ class LongConv {
     LongConv(const LongConvShape& shape, const FftKernels& kernels, Allocator allocator);
 
     const LongConvShape& shape() const { return shape_; }
-    // Whole vectors of channels, then the rest: single channels where most lanes would be empty.
-    int64_t groups() const;
-    int64_t first(int64_t group) const;
-    int64_t lanes(int64_t group) const;
+    int64_t groups() const { return cut().count(); }
+    int64_t first(int64_t group) const { return cut().first(group); }
+    int64_t lanes(int64_t group) const { return cut().lanes(group); }
 
-    int64_t filter_size() const;             // floats, all groups
-    int64_t filter_at(int64_t group) const;  // where a group's begins
-    int64_t scratch_size() const;            // floats, a worker
+    int64_t filter_size() const { return filter_at(groups()); }  // floats, all groups
+    int64_t filter_at(int64_t group) const;                      // where a group's begins
+    // The same without a plan, for vectors of `width` lanes.
+    static int64_t filter_size(const LongConvShape& shape, int64_t width);
+    int64_t scratch_size() const { return scratch_size(shape_, width_); }  // floats, a worker
+    // The same without a plan, for vectors of `width` lanes.
+    static int64_t scratch_size(const LongConvShape& shape, int64_t width);
 
     // Spectra of one group: k (K, lanes), after (after, lanes) with strides; filter at its filter_at.
     void make_filter(int64_t group, const float* k, ptrdiff_t k_stride, const float* after,
@@ -91,16 +120,16 @@ class LongConv {
   private:
     // A transform, the lags that its spectra hold and the most tokens (without past) that it takes.
     struct Size {
-        int64_t points, before, behind, capacity;
-        bool lasting;
+        int64_t points = 0, before = 0, behind = 0, capacity = 0;
+        bool lasting = false;
         std::unique_ptr<const RealFft<float>> fft;
     };
-    Size make_size(int64_t points, bool top, const FftKernels& kernels, Allocator allocator) const;
-    bool causal() const { return shape_.sides == LongConvSides::causal || shape_.after == 0; }
+    // Rising, without transforms.
+    static std::vector<Size> make_sizes(const LongConvShape& shape);
+    bool causal() const { return shape_.causal(); }
+    LongConvGroups cut() const { return {shape_.channels, width_}; }
     const Size& top() const { return sizes_.back(); }
-    int64_t group_filter_size(int64_t lanes) const;
-    int64_t whole_groups() const { return shape_.channels / width_; }
-    bool singles() const { return 2 * (shape_.channels % width_) <= width_; }
+    static int64_t group_filter_size(const std::vector<Size>& sizes, int64_t lanes, int64_t width);
     void make_spectrum(const Size& size, int64_t lanes, const float* k, ptrdiff_t k_stride,
                        const float* after, ptrdiff_t after_stride, float* filter,
                        float* scratch) const;

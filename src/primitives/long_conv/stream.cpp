@@ -61,7 +61,7 @@ int64_t LongConvStream::Sizes::windows_used(int64_t clock) const {
 
 struct LongConvStream::Row {
     const LongConvRowCall& call;
-    int64_t group, first, lanes, channels;
+    int64_t group, first, lanes;
     int64_t clock;
     // Of the cache; near: what is known beforehand of a small block's outputs (small, lanes).
     float *marker{}, *near{}, *near_windows{}, *ready{}, *due{}, *bins{};
@@ -109,17 +109,23 @@ LongConvStream::LongConvStream(const LongConvShape& shape, const float* k, const
     const int64_t direct = std::min(shape.taps, kSmall);
     taps_ = Array<float>(direct * D, allocator);
     std::copy_n(k, direct * D, taps_.data());
-    const int64_t lanes = whole_.lanes(0);  // no group has more
-    const int64_t block = std::max(sizes_.large, kSmall);
-    int64_t blocks = whole_lines(2 * block * lanes) + whole_lines(2 * (block + 1) * lanes);
+    scratch_size_ = scratch_size(shape, fft.f32.width);
+}
+
+int64_t LongConvStream::scratch_size(const LongConvShape& shape, int64_t width) {
+    const Sizes sizes(shape);
+    const LongConvGroups cut = {shape.channels, width};
+    const int64_t block = std::max(sizes.large, kSmall), lanes = cut.lanes(0);
+    const int64_t stage = whole_lines(2 * block * lanes) + whole_lines(2 * (block + 1) * lanes);
     int64_t transforms = 0;
-    for (const Level* level : {&near_, &far_}) {
-        if (level->fft == nullptr) continue;
-        for (const int64_t g : {int64_t{0}, whole_.groups() - 1}) {
-            transforms = std::max(transforms, level->fft->scratch(whole_.lanes(g)));
+    for (const int64_t points : {2 * sizes.small, 2 * sizes.large}) {
+        for (const int64_t group : {int64_t{0}, cut.count() - 1}) {
+            if (points == 0) continue;
+            transforms =
+                std::max(transforms, long_conv_fft_scratch(points, cut.lanes(group), width));
         }
     }
-    scratch_size_ = whole_lines(std::max(whole_.scratch_size(), blocks + transforms));
+    return whole_lines(std::max(LongConv::scratch_size(shape, width), stage + transforms));
 }
 
 const float* LongConvStream::Level::spectrum(const Row& row, int64_t partition) const {
@@ -128,7 +134,7 @@ const float* LongConvStream::Level::spectrum(const Row& row, int64_t partition) 
 
 void LongConvStream::run(int64_t group, const LongConvRowCall& call, float* scratch) const {
     if (call.tokens == 0) return;
-    Row row{call, group, whole_.first(group), whole_.lanes(group), shape_.channels, call.clock};
+    Row row{call, group, whole_.first(group), whole_.lanes(group), call.clock};
     const int64_t lane = sizes_.cache_size / shape_.channels;
     row.marker = call.cache + row.first * lane;
     row.near = row.marker + kMarker * row.lanes;
@@ -150,9 +156,18 @@ void LongConvStream::run(int64_t group, const LongConvRowCall& call, float* scra
     }
 }
 
+void LongConvStream::reset(int64_t group, const LongConvRowCall& call) const {
+    const int64_t first = whole_.first(group), lanes = whole_.lanes(group);
+    for (int64_t i = 0; i < std::min(call.clock, sizes_.ring_rows); ++i) {
+        std::fill_n(call.ring + i * call.ring_stride + first, lanes, 0.0f);
+    }
+    call.cache[first * (sizes_.cache_size / shape_.channels)] = 0;
+}
+
 void LongConvStream::run_whole(Row& row) const {
     const LongConvRowCall& call = row.call;
-    const int64_t P = sizes_.ring_rows, D = row.channels;
+    const int64_t P = sizes_.ring_rows;
+    const ptrdiff_t D = call.ring_stride;
     LongConvCall whole;
     whole.tokens = call.tokens;
     whole.x = call.x + row.first;
@@ -176,20 +191,21 @@ void LongConvStream::remember(Row& row, int64_t from, int64_t count) const {
     const float* x = row.call.x + row.first;
     for (int64_t i = skipped; i < count; ++i) {
         std::copy_n(x + (from + i) * row.call.x_stride, row.lanes,
-                    row.call.ring + (row.clock + i) % P * row.channels + row.first);
+                    row.call.ring + (row.clock + i) % P * row.call.ring_stride + row.first);
     }
 }
 
 // y = direct products with the last inputs and these, plus what is known beforehand.
 void LongConvStream::direct(Row& row, int64_t from, int64_t count) const {
     const int64_t taps = std::min(shape_.taps, kSmall), P = sizes_.ring_rows;
-    const int64_t lanes = row.lanes, D = row.channels;
+    const int64_t lanes = row.lanes, D = shape_.channels;
     float* stage = row.stage;
     for (int64_t j = taps - 1; j > 0; --j, stage += lanes) {
         if (row.clock < j) {
             std::fill_n(stage, lanes, 0.0f);
         } else {
-            std::copy_n(row.call.ring + (row.clock - j) % P * D + row.first, lanes, stage);
+            std::copy_n(row.call.ring + (row.clock - j) % P * row.call.ring_stride + row.first,
+                        lanes, stage);
         }
     }
     for (int64_t i = 0; i < count; ++i) {
@@ -230,7 +246,7 @@ void LongConvStream::run_blocks(Row& row) const {
 float* LongConvStream::window(Row& row, const Level& level, int64_t block) const {
     const int64_t size = level.bins();
     if (&level == &near_) return row.near_windows + block % sizes_.near_windows * size * row.lanes;
-    return row.call.windows + block % sizes_.windows * sizes_.window_size + row.first * size;
+    return row.call.windows + block % sizes_.windows * row.call.window_stride + row.first * size;
 }
 
 // The spectrum of the two blocks before token `end`, the newer one first: outputs then are the
@@ -244,9 +260,9 @@ void LongConvStream::transform(Row& row, const Level& level, int64_t end) const 
             std::fill_n(to, B * lanes, 0.0f);
             continue;
         }
-        const float* from = row.call.ring + begin % P * row.channels + row.first;
+        const float* from = row.call.ring + begin % P * row.call.ring_stride + row.first;
         for (int64_t t = 0; t < B; ++t) {
-            std::copy_n(from + t * row.channels, lanes, to + t * lanes);
+            std::copy_n(from + t * row.call.ring_stride, lanes, to + t * lanes);
         }
     }
     float* to = window(row, level, end / B - 1);

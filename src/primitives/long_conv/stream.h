@@ -32,10 +32,12 @@ struct LongConvRowCall {
     ptrdiff_t x_stride = 0;
     float* y = nullptr;  // (T,D), not x
     ptrdiff_t y_stride = 0;
-    float* ring = nullptr;     // (ring_rows(), D), as far as it is there
+    float* ring = nullptr;  // (ring_rows, D), as far as it is there
+    ptrdiff_t ring_stride = 0;
     int64_t clock = 0;         // before the call; next_clock(clock, T) after it
-    float* cache = nullptr;    // cache_size() floats
-    float* windows = nullptr;  // (window_rows, window_size())
+    float* cache = nullptr;    // cache_size floats
+    float* windows = nullptr;  // (window_rows, window_size)
+    ptrdiff_t window_stride = 0;
     int64_t window_rows = 0;
 };
 
@@ -66,9 +68,13 @@ class LongConvStream {
     const Sizes& sizes() const { return sizes_; }
     int64_t groups() const { return whole_.groups(); }
     int64_t scratch_size() const { return scratch_size_; }  // floats, a worker
+    // The same before there are taps.
+    static int64_t scratch_size(const LongConvShape& shape, int64_t width);
 
     // One group of one row. The caller moves the clock when all groups are done.
     void run(int64_t group, const LongConvRowCall& call, float* scratch) const;
+    // Back to the start: zeros in the ring and a cache for no clock.
+    void reset(int64_t group, const LongConvRowCall& call) const;
 
   private:
     // A group of a row on its way: its parts of the call's memory, and scratch.
