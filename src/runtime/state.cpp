@@ -483,14 +483,14 @@ seqmix_state* wrap(const Ref<seqmix_context>& context, std::shared_ptr<const Lay
 
 }  // namespace
 
-uint64_t state_bytes(const LayerCore& core, int64_t rows, bool real64) {
+uint64_t state_bytes(const LayerCore& core, int64_t rows, bool real64, bool saved) {
     uint64_t elements = 0;
     for (const Plan* plan : leaf_plans(core)) {
         for (size_t t = 0; t < plan->states.size(); ++t) {
             const StateTensor& tensor = plan->states[t];
             const int64_t lines = tensor.grows ? lines_for(*plan, t, 0, kFirstTokens) : 0;
             const int64_t count = tensor.grows ? lines * tensor.line() : tensor.count;
-            elements += tensor.derived && real64 ? 0 : static_cast<uint64_t>(count);
+            elements += tensor.derived && (real64 || saved) ? 0 : static_cast<uint64_t>(count);
         }
     }
     return elements * (real64 ? sizeof(double) : sizeof(float)) * static_cast<uint64_t>(rows);

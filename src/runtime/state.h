@@ -138,7 +138,8 @@ Status state_reset(seqmix_state& state, int64_t row);
 Status row_position(const seqmix_state& state, int64_t row, int64_t* position);
 Status state_position(const seqmix_state& state, int64_t row, int64_t* position);
 uint64_t state_bytes(const seqmix_state& state);
-uint64_t state_bytes(const LayerCore& core, int64_t rows, bool real64);
+// What a state begins with; `saved`: without what is derived.
+uint64_t state_bytes(const LayerCore& core, int64_t rows, bool real64, bool saved = false);
 Status state_copy_row(seqmix_state& dst, int64_t i, const seqmix_state& src, int64_t j);
 Status state_get(const seqmix_state& state, int32_t slot, int32_t index,
                  const seqmix_tensor& tensor);

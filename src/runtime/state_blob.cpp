@@ -330,7 +330,7 @@ Status state_load(const seqmix_layer& layer, const void* buf, size_t n,
                     " rows, the options ask for ", known.batch);
     }
     // Before anything is allocated: a row takes its position and its tensors.
-    if (rows > n || (rows > 0 && n / rows < state_bytes(core, 1, false))) {
+    if (rows > n || (rows > 0 && n / rows < state_bytes(core, 1, false, true))) {
         return damaged(type, "more rows than bytes");
     }
     seqmix_state* fresh = nullptr;
