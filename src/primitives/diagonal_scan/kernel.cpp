@@ -28,12 +28,13 @@ struct Sums {
     Vec v[kRank > 0 ? kRank : 1];
 };
 
-// One mode (or one vector of modes) takes the input u and the feedback v; x: re, im vectors.
+// One mode (or one vector of modes) takes the input u and the feedback v; x: re, and im a line further.
 template <int kRank, bool kSigns>
-SEQMIX_INLINE void update(const float* record, float* x, Vec u, const Vec* v, Sums<kRank>& sums) {
+SEQMIX_INLINE void update(const float* record, float* x, ptrdiff_t line, Vec u, const Vec* v,
+                          Sums<kRank>& sums) {
     using P = Parts<kRank, kSigns>;
     const auto part = [&](int i) SEQMIX_INLINE_LAMBDA { return load(record + i * kWidth); };
-    const Vec re = load(x), im = load(x + kWidth);
+    const Vec re = load(x), im = load(x + line);
     Vec in_re = part(P::br) * u, in_im = part(P::bi) * u;
     unroll<kRank>([&](auto r) SEQMIX_INLINE_LAMBDA {
         in_re = fma(part(P::w + 4 * r + 2), v[r], in_re);
@@ -45,7 +46,7 @@ SEQMIX_INLINE void update(const float* record, float* x, Vec u, const Vec* v, Su
     const Vec next_re = kSigns ? fma(part(P::s), re, in_re) : re + in_re;
     const Vec next_im = kSigns ? fma(part(P::s), im, in_im) : im + in_im;
     store(x, next_re);
-    store(x + kWidth, next_im);
+    store(x + line, next_im);
     sums.y = fnma(part(P::c + 1), next_im, fma(part(P::c), next_re, sums.y));
     unroll<kRank>([&](auto r) SEQMIX_INLINE_LAMBDA {
         const int w = P::w + 4 * r;
@@ -61,24 +62,24 @@ SEQMIX_INLINE Sums<kRank> no_sums() {
     return sums;
 }
 
-// All modes. Every other one adds to sums of its own.
+// All modes, a state of 2 vectors lines apart. Every other one adds to sums of its own.
 template <int kRank, bool kSigns>
 SEQMIX_INLINE Sums<kRank> update_all(const float* record, int64_t parts, int64_t vectors, float* x,
-                                     Vec u, const Vec* v) {
+                                     ptrdiff_t line, Vec u, const Vec* v) {
     Sums<kRank> even = no_sums<kRank>(), odd = no_sums<kRank>();
     int64_t n = 0;
     for (; n + 4 <= vectors; n += 4) {
         unroll<4>([&](auto i) SEQMIX_INLINE_LAMBDA {
-            update<kRank, kSigns>(record + i * parts * kWidth, x + 2 * i * kWidth, u, v,
+            update<kRank, kSigns>(record + i * parts * kWidth, x + 2 * i * line, line, u, v,
                                   i % 2 == 0 ? even : odd);
         });
         record += 4 * parts * kWidth;
-        x += 8 * kWidth;
+        x += 8 * line;
     }
     for (; n < vectors; ++n) {
-        update<kRank, kSigns>(record, x, u, v, even);
+        update<kRank, kSigns>(record, x, line, u, v, even);
         record += parts * kWidth;
-        x += 2 * kWidth;
+        x += 2 * line;
     }
     even.y = even.y + odd.y;
     unroll<kRank>([&](auto r) SEQMIX_INLINE_LAMBDA { even.v[r] = even.v[r] + odd.v[r]; });
@@ -88,12 +89,12 @@ SEQMIX_INLINE Sums<kRank> update_all(const float* record, int64_t parts, int64_t
 // sum re(coefficient x) of the state as it is, in update_all's order: a cut between two tokens changes
 // no bit. `at` is the first of the two parts.
 SEQMIX_INLINE Vec project(const float* record, int64_t parts, int64_t at, int64_t vectors,
-                          const float* x) {
+                          const float* x, ptrdiff_t line) {
     Vec even = zero(), odd = zero();
     const auto add = [&](int64_t n, Vec& sum) SEQMIX_INLINE_LAMBDA {
         const float* p = record + (n * parts + at) * kWidth;
-        const float* state = x + 2 * n * kWidth;
-        sum = fnma(load(p + kWidth), load(state + kWidth), fma(load(p), load(state), sum));
+        const float* state = x + 2 * n * line;
+        sum = fnma(load(p + kWidth), load(state + line), fma(load(p), load(state), sum));
     };
     int64_t n = 0;
     for (; n + 4 <= vectors; n += 4) {
@@ -105,32 +106,44 @@ SEQMIX_INLINE Vec project(const float* record, int64_t parts, int64_t at, int64_
 
 // ------------------------------------------------------------------ lanes are channels
 
+// Tokens of one block on a state whose vectors are `line` floats apart.
 template <int kRank, bool kSigns>
-void channels_as(const DiagonalScanArgs& args) {
-    const DiagonalScanArgs a = args;
+SEQMIX_INLINE void tokens_of(const DiagonalScanArgs& a, float* x, ptrdiff_t line, Mask lanes) {
     using P = Parts<kRank, kSigns>;
     const int64_t parts = P::c + 2 * a.outputs;
-    const Mask lanes = first_n(a.channels);
-    float* x = a.scratch;
-    for (int64_t i = 0; i < 2 * a.modes; ++i) {
-        store(x + i * kWidth, load_m(a.x + i * a.x_stride, lanes));
-    }
     Vec v[kRank > 0 ? kRank : 1];
     unroll<kRank>([&](auto r) SEQMIX_INLINE_LAMBDA {
-        v[r] = project(a.records, parts, P::w + 4 * r, a.modes, x);
+        v[r] = project(a.records, parts, P::w + 4 * r, a.modes, x, line);
     });
     for (int64_t t = 0; t < a.tokens; ++t) {
         const Vec u = load_m(a.u + t * a.u_stride, lanes);
         float* y = a.y + t * a.y_stride;
-        const Sums<kRank> sums = update_all<kRank, kSigns>(a.records, parts, a.modes, x, u, v);
+        const Sums<kRank> sums =
+            update_all<kRank, kSigns>(a.records, parts, a.modes, x, line, u, v);
         unroll<kRank>([&](auto r) SEQMIX_INLINE_LAMBDA { v[r] = sums.v[r]; });
         for (int64_t o = 0; o < a.outputs; ++o) {
-            Vec out = o == 0 ? sums.y : project(a.records, parts, P::c + 2 * o, a.modes, x);
+            Vec out = o == 0 ? sums.y : project(a.records, parts, P::c + 2 * o, a.modes, x, line);
             if (a.skip != nullptr) out = fma(load_m(a.skip + o * a.skip_stride, lanes), u, out);
             if (a.add) out = out + load_m(y + o * a.output_stride, lanes);
             store_m(y + o * a.output_stride, out, lanes);
         }
     }
+}
+
+// A copy pays from the second token on; a single one works where the state lies.
+template <int kRank, bool kSigns>
+void channels_as(const DiagonalScanArgs& args) {
+    const DiagonalScanArgs a = args;
+    const Mask lanes = first_n(a.channels);
+    if (a.tokens == 1 && a.channels == kWidth) {
+        tokens_of<kRank, kSigns>(a, a.x, a.x_stride, lanes);
+        return;
+    }
+    float* x = a.scratch;
+    for (int64_t i = 0; i < 2 * a.modes; ++i) {
+        store(x + i * kWidth, load_m(a.x + i * a.x_stride, lanes));
+    }
+    tokens_of<kRank, kSigns>(a, x, kWidth, lanes);
     for (int64_t i = 0; i < 2 * a.modes; ++i) {
         store_m(a.x + i * a.x_stride, load(x + i * kWidth), lanes);
     }
@@ -164,7 +177,7 @@ void modes_as(const DiagonalScanArgs& args) {
     }
     Vec v[kRank > 0 ? kRank : 1];
     unroll<kRank>([&](auto r) SEQMIX_INLINE_LAMBDA {
-        v[r] = set1(reduce_add(project(a.records, parts, P::w + 4 * r, vectors, x)));
+        v[r] = set1(reduce_add(project(a.records, parts, P::w + 4 * r, vectors, x, kWidth)));
     });
     alignas(64) float tile[kWidth * kWidth] = {};
     alignas(64) float u[kWidth] = {};
@@ -174,12 +187,12 @@ void modes_as(const DiagonalScanArgs& args) {
         for (int64_t t = 0; t < count; ++t) {
             u[t] = a.u[(first + t) * a.u_stride];
             const Sums<kRank> sums =
-                update_all<kRank, kSigns>(a.records, parts, vectors, x, set1(u[t]), v);
+                update_all<kRank, kSigns>(a.records, parts, vectors, x, kWidth, set1(u[t]), v);
             unroll<kRank>([&](auto r) SEQMIX_INLINE_LAMBDA { v[r] = set1(reduce_add(sums.v[r])); });
             store(tile + t * kWidth, sums.y);
             for (int64_t o = 0; o < a.outputs && !one; ++o) {
                 const Vec part =
-                    o == 0 ? sums.y : project(a.records, parts, P::c + 2 * o, vectors, x);
+                    o == 0 ? sums.y : project(a.records, parts, P::c + 2 * o, vectors, x, kWidth);
                 float out = reduce_add(part);
                 if (a.skip != nullptr) out += a.skip[o * a.skip_stride] * u[t];
                 float* y = a.y + (first + t) * a.y_stride + o * a.output_stride;
