@@ -112,10 +112,21 @@ void run_pieces(const DiagonalScan& scan, const Shape& s, const std::vector<floa
 }
 
 TEST(DiagonalScan, EveryLevelAgainstDouble) {
-    const Shape shapes[] = {{1, 1, 1, 0, false},  {1, 32, 1, 0, true},  {4, 33, 1, 0, false},
-                            {3, 7, 3, 0, true},   {2, 20, 1, 1, true},  {4, 5, 2, 2, false},
-                            {5, 3, 1, 0, false},  {17, 32, 1, 0, true}, {16, 9, 2, 0, true},
-                            {33, 16, 1, 1, true}, {20, 11, 3, 2, true}};
+    const Shape shapes[] = {{1, 1, 1, 0, false},
+                            {1, 32, 1, 0, true},
+                            {4, 33, 1, 0, false},
+                            {3, 7, 3, 0, true},
+                            {2, 20, 1, 1, true},
+                            {4, 5, 2, 2, false},
+                            {5, 3, 1, 0, false},
+                            {17, 32, 1, 0, true},
+                            {16, 9, 2, 0, true},
+                            {33, 16, 1, 1, true},
+                            {20, 11, 3, 2, true},
+                            // Four vectors of modes, by level.
+                            {2, 15, 1, 1, true},
+                            {3, 31, 1, 2, false},
+                            {2, 63, 1, 1, true}};
     for (const Shape& s : shapes) {
         const DiagonalSystem system = random_system(s.D, s.M, s.outputs, s.rank, s.negative);
         const int64_t T = 70;

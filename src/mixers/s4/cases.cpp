@@ -165,6 +165,11 @@ const MixerCases s4_cases = {
              .shapes = {{2, 7}, {2, 64}, {1, 81}},
              .core_is_output = true,
              .whole_input = true},
+            {.name = "bidirectional_legs_rank2",
+             .attributes = R"({"d_model":17,"d_state":8,"bidirectional":true,"rank":2,)"
+                           R"("kernel_length":70,"dt_min":0.05})",
+             .shapes = {{2, 7}, {2, 64}, {1, 70}},
+             .whole_input = true},
             {.name = "lagt_reverse",
              .attributes = R"({"d_model":20,"d_state":16,"init":"lagt","reverse":true})",
              .shapes = {{2, 7}, {1, 1}, {2, 64}, {1, 513}}},

@@ -5,6 +5,7 @@
 #include "mixers/s4/layer.h"
 #include "primitives/cauchy/cauchy.h"
 #include "primitives/dense/dense.h"
+#include "primitives/diagonal_scan/reference.h"
 #include "primitives/vandermonde/vandermonde.h"
 
 namespace seqmix::mixers::s4 {
@@ -256,6 +257,39 @@ Status true_c(const S4Plan& plan, const Reader& from, int64_t d, std::vector<Com
     return plan.l_kernel > 0 ? unfold(plan, from, d, C) : Status();
 }
 
+// Whether the normal part decays over a kernel. Where it does not (LegT, LagT, FouT), its poles stand on
+// the line of the nodes, and what is large next to one cancels in the low-rank correction: 1e-5 of the
+// kernel in f32.
+bool decays(const S4Plan& plan, const Reader& from, int64_t d, double dt, int64_t length) {
+    for (int64_t n = 0; n < plan.M; ++n) {
+        if (-dt * from.lambda(d, n).real() * static_cast<double>(length) < 0.05) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// Then the taps are an impulse's, in double.
+void impulse_response(const S4Plan& plan, const Dplr& step, const Complex* C, int64_t length,
+                      float* taps) {
+    const auto pairs = [](const auto& values) {
+        std::vector<double> parts;
+        for (const Complex& z : values) {
+            parts.insert(parts.end(), {z.real(), z.imag()});
+        }
+        return parts;
+    };
+    const std::vector<double> a = pairs(step.a), b = pairs(step.b), w = pairs(step.w),
+                              g = pairs(step.g), c = pairs(std::vector<Complex>(C, C + plan.M));
+    std::vector<double> u(static_cast<size_t>(length)), y(u.size()), x(b.size());
+    u[0] = 1.0;
+    reference::diagonal_scan({length, 1, plan.M, 1, plan.rank, a.data(), b.data(), c.data(),
+                              w.data(), g.data(), nullptr, u.data(), x.data(), y.data()});
+    for (int64_t l = 0; l < length; ++l) {
+        taps[l] = static_cast<float>(plan.factor * y[static_cast<size_t>(l)]);
+    }
+}
+
 // C (I - A^length) of kernel k, `power` being A^length as as_matrix writes A.
 std::vector<Complex> fold(int64_t M, const std::vector<double>& power, const Complex* C) {
     const int64_t n = 2 * M;
@@ -449,14 +483,22 @@ Status make_kernels(const S4Plan& plan, const Parameters& parameters, int64_t fi
         const double dt = plan.rate * from.step(d, 0);
         std::vector<Complex> C;
         std::vector<double> power;
-        const bool as_stored = plan.l_kernel == length && plan.rate == 1.0;
+        const bool by_nodes = decays(plan, from, d, dt, length);
+        const bool as_stored = by_nodes && plan.l_kernel == length && plan.rate == 1.0;
+        Dplr step;
         if (!as_stored) {
             SEQMIX_TRY(true_c(plan, from, d, &C));
-            Dplr step;
             SEQMIX_TRY(discretise(plan, from, d, dt, &step));
+        }
+        if (by_nodes && !as_stored) {
             power = dense::power(2 * M, as_matrix(plan, step), length);
         }
         for (int64_t o = 0; o < plan.C; ++o) {
+            if (!by_nodes) {
+                impulse_response(plan, step, C.data() + (first + o) * M, length, taps.data());
+                put(o, d);
+                continue;
+            }
             std::vector<Complex> folded;
             if (as_stored) {
                 for (int64_t n = 0; n < M; ++n) {

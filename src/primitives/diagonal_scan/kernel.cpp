@@ -1,10 +1,9 @@
 // The complex diagonal recurrence, hot loops. The equation is in diagonal_scan.h.
 //
-// A token is one pass over the modes: the state is updated, its part of the output is added up, and
-// so is the next token's feedback w.x, which must be whole before any mode moves on. Per mode and
-// vector 8 operations of the FMA pipes, and 4 more for each rank; loads of the record and of the state
-// keep pace with them (two a cycle). The state is copied to the scratch first: its lines lie a row of
-// channels apart, and 64 of those share too few sets of the first-level cache.
+// A token is one pass over the modes: the state is updated, its part of the output is added up, and so is
+// the next token's feedback w.x, which must be whole before any mode moves on. Per mode and vector 8
+// operations of the FMA pipes, 4 more for each rank; loads keep pace (two a cycle). Blocks of channels copy
+// the state first: its lines lie a row of channels apart, and 64 of those share too few sets of the cache.
 #include "primitives/diagonal_scan/kernel.h"
 
 #include "simd/unroll.h"
@@ -28,13 +27,11 @@ struct Sums {
     Vec v[kRank > 0 ? kRank : 1];
 };
 
-// One mode (or one vector of modes) takes the input u and the feedback v; x: re, and im a line further.
-template <int kRank, bool kSigns>
-SEQMIX_INLINE void update(const float* record, float* x, ptrdiff_t line, Vec u, const Vec* v,
-                          Sums<kRank>& sums) {
+// One mode (or one vector of modes), re + i im, takes the input u and the feedback v.
+template <int kRank, bool kSigns, typename Part>
+SEQMIX_INLINE void advance(const Part& part, Vec& re, Vec& im, Vec u, const Vec* v,
+                           Sums<kRank>& sums) {
     using P = Parts<kRank, kSigns>;
-    const auto part = [&](int i) SEQMIX_INLINE_LAMBDA { return load(record + i * kWidth); };
-    const Vec re = load(x), im = load(x + line);
     Vec in_re = part(P::br) * u, in_im = part(P::bi) * u;
     unroll<kRank>([&](auto r) SEQMIX_INLINE_LAMBDA {
         in_re = fma(part(P::w + 4 * r + 2), v[r], in_re);
@@ -43,15 +40,24 @@ SEQMIX_INLINE void update(const float* record, float* x, ptrdiff_t line, Vec u, 
     // s x + (d x + b u + g v): what is added is small where d is, and so is its rounding.
     in_re = fma(part(P::dr), re, fnma(part(P::di), im, in_re));
     in_im = fma(part(P::dr), im, fma(part(P::di), re, in_im));
-    const Vec next_re = kSigns ? fma(part(P::s), re, in_re) : re + in_re;
-    const Vec next_im = kSigns ? fma(part(P::s), im, in_im) : im + in_im;
-    store(x, next_re);
-    store(x + line, next_im);
-    sums.y = fnma(part(P::c + 1), next_im, fma(part(P::c), next_re, sums.y));
+    re = kSigns ? fma(part(P::s), re, in_re) : re + in_re;
+    im = kSigns ? fma(part(P::s), im, in_im) : im + in_im;
+    sums.y = fnma(part(P::c + 1), im, fma(part(P::c), re, sums.y));
     unroll<kRank>([&](auto r) SEQMIX_INLINE_LAMBDA {
         const int w = P::w + 4 * r;
-        sums.v[r] = fnma(part(w + 1), next_im, fma(part(w), next_re, sums.v[r]));
+        sums.v[r] = fnma(part(w + 1), im, fma(part(w), re, sums.v[r]));
     });
+}
+
+// The same in memory; x: re, and im a line further.
+template <int kRank, bool kSigns>
+SEQMIX_INLINE void update(const float* record, float* x, ptrdiff_t line, Vec u, const Vec* v,
+                          Sums<kRank>& sums) {
+    Vec re = load(x), im = load(x + line);
+    advance<kRank, kSigns>([&](int i) SEQMIX_INLINE_LAMBDA { return load(record + i * kWidth); },
+                           re, im, u, v, sums);
+    store(x, re);
+    store(x + line, im);
 }
 
 template <int kRank>
@@ -162,12 +168,94 @@ SEQMIX_INLINE Vec row_sums(const float* tile) {
     return rows[0];
 }
 
-// Lanes' sums are left to tiles of kWidth tokens, but for the feedback, which the next token needs.
+// y of a tile's tokens from the lanes' sums; the bits of a token do not depend on the others.
+SEQMIX_INLINE void put_tile(const DiagonalScanArgs& a, int64_t first, int64_t count,
+                            const float* tile, const float* u) {
+    Vec out = row_sums(tile);
+    if (a.skip != nullptr) out = fma(set1(a.skip[0]), load(u), out);
+    alignas(64) float lanes[kWidth];
+    store(lanes, out);
+    for (int64_t t = 0; t < count; ++t) {
+        float* y = a.y + (first + t) * a.y_stride;
+        *y = a.add ? *y + lanes[t] : lanes[t];
+    }
+}
+
+// One output and few modes: state and coefficients stay in registers; in memory a token waits for the
+// stores of the one before.
+constexpr int kMostHeld = 4;
+template <int kVectors, int kRank, bool kSigns>
+void held_modes(const DiagonalScanArgs& a, float* x) {
+    using P = Parts<kRank, kSigns>;
+    constexpr int kParts = P::c + 2;
+    Vec coefficient[kVectors][kParts], re[kVectors], im[kVectors];
+    unroll<kVectors>([&](auto n) SEQMIX_INLINE_LAMBDA {
+        unroll<kParts>([&](auto i) SEQMIX_INLINE_LAMBDA {
+            coefficient[n][i] = load(a.records + (n * kParts + i) * kWidth);
+        });
+        re[n] = load(x + 2 * n * kWidth);
+        im[n] = load(x + (2 * n + 1) * kWidth);
+    });
+    Vec v[kRank > 0 ? kRank : 1];
+    unroll<kRank>([&](auto r) SEQMIX_INLINE_LAMBDA {
+        Vec sum = zero();  // as in the loop: a cut changes no bit
+        unroll<kVectors>([&](auto n) SEQMIX_INLINE_LAMBDA {
+            const Vec* c = coefficient[n] + P::w + 4 * r;
+            sum = fnma(c[1], im[n], fma(c[0], re[n], sum));
+        });
+        v[r] = set1(reduce_add(sum));
+    });
+    alignas(64) float tile[kWidth * kWidth] = {};
+    alignas(64) float u[kWidth] = {};
+    for (int64_t first = 0; first < a.tokens; first += kWidth) {
+        const int64_t count = a.tokens - first < kWidth ? a.tokens - first : kWidth;
+        for (int64_t t = 0; t < count; ++t) {
+            u[t] = a.u[(first + t) * a.u_stride];
+            Sums<kRank> sums = no_sums<kRank>();
+            const Vec in = set1(u[t]);
+            unroll<kVectors>([&](auto n) SEQMIX_INLINE_LAMBDA {
+                advance<kRank, kSigns>([&](int i)
+                                           SEQMIX_INLINE_LAMBDA { return coefficient[n][i]; },
+                                       re[n], im[n], in, v, sums);
+            });
+            unroll<kRank>([&](auto r) SEQMIX_INLINE_LAMBDA { v[r] = set1(reduce_add(sums.v[r])); });
+            store(tile + t * kWidth, sums.y);
+        }
+        put_tile(a, first, count, tile, u);
+    }
+    unroll<kVectors>([&](auto n) SEQMIX_INLINE_LAMBDA {
+        store(x + 2 * n * kWidth, re[n]);
+        store(x + (2 * n + 1) * kWidth, im[n]);
+    });
+}
+
+// Any number of modes and outputs, in memory.
+template <int kRank, bool kSigns>
+void stored_modes(const DiagonalScanArgs& a, int64_t vectors, float* x) {
+    using P = Parts<kRank, kSigns>;
+    const int64_t parts = P::c + 2 * a.outputs;
+    Vec v[kRank > 0 ? kRank : 1];
+    unroll<kRank>([&](auto r) SEQMIX_INLINE_LAMBDA {
+        v[r] = set1(reduce_add(project(a.records, parts, P::w + 4 * r, vectors, x, kWidth)));
+    });
+    for (int64_t t = 0; t < a.tokens; ++t) {
+        const float u = a.u[t * a.u_stride];
+        const Sums<kRank> sums =
+            update_all<kRank, kSigns>(a.records, parts, vectors, x, kWidth, set1(u), v);
+        unroll<kRank>([&](auto r) SEQMIX_INLINE_LAMBDA { v[r] = set1(reduce_add(sums.v[r])); });
+        for (int64_t o = 0; o < a.outputs; ++o) {
+            float out = reduce_add(
+                o == 0 ? sums.y : project(a.records, parts, P::c + 2 * o, vectors, x, kWidth));
+            if (a.skip != nullptr) out += a.skip[o * a.skip_stride] * u;
+            float* y = a.y + t * a.y_stride + o * a.output_stride;
+            *y = a.add ? *y + out : out;
+        }
+    }
+}
+
 template <int kRank, bool kSigns>
 void modes_as(const DiagonalScanArgs& args) {
     const DiagonalScanArgs a = args;
-    using P = Parts<kRank, kSigns>;
-    const int64_t parts = P::c + 2 * a.outputs;
     const int64_t vectors = (a.modes + kWidth - 1) / kWidth;
     float* x = a.scratch;
     for (int64_t i = 0; i < vectors * kWidth; ++i) {
@@ -175,40 +263,12 @@ void modes_as(const DiagonalScanArgs& args) {
         at[0] = i < a.modes ? a.x[2 * i * a.x_stride] : 0.0f;
         at[kWidth] = i < a.modes ? a.x[(2 * i + 1) * a.x_stride] : 0.0f;
     }
-    Vec v[kRank > 0 ? kRank : 1];
-    unroll<kRank>([&](auto r) SEQMIX_INLINE_LAMBDA {
-        v[r] = set1(reduce_add(project(a.records, parts, P::w + 4 * r, vectors, x, kWidth)));
-    });
-    alignas(64) float tile[kWidth * kWidth] = {};
-    alignas(64) float u[kWidth] = {};
-    for (int64_t first = 0; first < a.tokens; first += kWidth) {
-        const int64_t count = a.tokens - first < kWidth ? a.tokens - first : kWidth;
-        const bool one = a.outputs == 1;
-        for (int64_t t = 0; t < count; ++t) {
-            u[t] = a.u[(first + t) * a.u_stride];
-            const Sums<kRank> sums =
-                update_all<kRank, kSigns>(a.records, parts, vectors, x, kWidth, set1(u[t]), v);
-            unroll<kRank>([&](auto r) SEQMIX_INLINE_LAMBDA { v[r] = set1(reduce_add(sums.v[r])); });
-            store(tile + t * kWidth, sums.y);
-            for (int64_t o = 0; o < a.outputs && !one; ++o) {
-                const Vec part =
-                    o == 0 ? sums.y : project(a.records, parts, P::c + 2 * o, vectors, x, kWidth);
-                float out = reduce_add(part);
-                if (a.skip != nullptr) out += a.skip[o * a.skip_stride] * u[t];
-                float* y = a.y + (first + t) * a.y_stride + o * a.output_stride;
-                *y = a.add ? *y + out : out;
-            }
-        }
-        if (!one) continue;
-        // The bits of a token do not depend on the others of its tile: sums are by halves, as here.
-        Vec out = row_sums(tile);
-        if (a.skip != nullptr) out = fma(set1(a.skip[0]), load(u), out);
-        alignas(64) float lanes[kWidth];
-        store(lanes, out);
-        for (int64_t t = 0; t < count; ++t) {
-            float* y = a.y + (first + t) * a.y_stride;
-            *y = a.add ? *y + lanes[t] : lanes[t];
-        }
+    switch (a.outputs == 1 && vectors <= kMostHeld ? vectors : 0) {
+        case 1: held_modes<1, kRank, kSigns>(a, x); break;
+        case 2: held_modes<2, kRank, kSigns>(a, x); break;
+        case 3: held_modes<3, kRank, kSigns>(a, x); break;
+        case 4: held_modes<4, kRank, kSigns>(a, x); break;
+        default: stored_modes<kRank, kSigns>(a, vectors, x);
     }
     for (int64_t i = 0; i < a.modes; ++i) {
         const float* at = x + i / kWidth * 2 * kWidth + i % kWidth;
@@ -218,21 +278,15 @@ void modes_as(const DiagonalScanArgs& args) {
 }
 
 template <bool kModes, int kRank>
-void scan_signed(const DiagonalScanArgs& a) {
-    if constexpr (kModes) {
-        a.signs ? modes_as<kRank, true>(a) : modes_as<kRank, false>(a);
-    } else {
-        a.signs ? channels_as<kRank, true>(a) : channels_as<kRank, false>(a);
-    }
+void scan_as(const DiagonalScanArgs& a) {
+    const auto with = kModes ? modes_as<kRank, true> : channels_as<kRank, true>;
+    const auto without = kModes ? modes_as<kRank, false> : channels_as<kRank, false>;
+    (a.signs ? with : without)(a);
 }
 
 template <bool kModes>
 void scan(const DiagonalScanArgs& a) {
-    switch (a.rank) {
-        case 0: return scan_signed<kModes, 0>(a);
-        case 1: return scan_signed<kModes, 1>(a);
-        default: return scan_signed<kModes, 2>(a);
-    }
+    (a.rank == 0 ? scan_as<kModes, 0> : a.rank == 1 ? scan_as<kModes, 1> : scan_as<kModes, 2>)(a);
 }
 
 }  // namespace
