@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/isa.h"
+#include "kernels_rows.h"
 #include "parallel/executor.h"
 #include "plain/fft.h"
 #include "plain/gemm.h"
@@ -321,6 +322,7 @@ int main(int argc, char** argv) {
         if (alone) {
             bench::add_maps(name, *SEQMIX_SELECT_KERNELS(isa, elementwise_kernels),
                             *SEQMIX_SELECT_KERNELS(isa, norm_kernels));
+            bench::add_kernel_rows(name, isa);
             for (const auto kind :
                  {bench::FftKind::complex, bench::FftKind::real, bench::FftKind::convolve}) {
                 for (const int64_t n : {256, 1024, 4096, 16384, 65536}) {

@@ -19,7 +19,8 @@ seqmix_status seqmix_state_create(const seqmix_layer* layer, const seqmix_state_
             return fail(SEQMIX_ERR_INVALID_ARGUMENT, layer->core->type(),
                         ": a state with a capacity below 0");
         }
-        return state_create(*layer, known.batch, known.snapshot_slots, state);
+        return state_create(*layer, known.batch, known.snapshot_slots, known.capacity_tokens,
+                            state);
     });
 }
 

@@ -59,6 +59,7 @@ struct Case {
     Tolerance tolerance = {};
     const char* weights = "f32";  // stored type of weights: f32, f16, bf16
     bool core_is_output = false;  // `materialize`'s y_core is the whole output (no gate, no bias)
+    bool whole_input = false;     // not causal and without a state, though the type can be
 };
 
 // ------------------------------------------------------------------ benches
@@ -113,6 +114,9 @@ struct MixerCases {
     std::vector<int64_t> blocks = {};      // internal block sizes along time, cut around on purpose
     std::vector<const char*> levels = {};  // that have a kernel of their own; empty: all
     bool direct_outputs = false;  // large outputs that need unit stride in their last axis (LAYOUT)
+    // Outputs come from transforms over many tokens: a later token may change earlier outputs within
+    // the tolerance, and one that is no number may reach them.
+    bool spreads = false;
     const char* lanes = nullptr;  // attribute that counts the lanes of `materialize`
     std::vector<BenchShape> benches = {};
 };

@@ -14,6 +14,7 @@
 // these matrices, and the state, are double.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -61,6 +62,8 @@ struct StateTensor {
     std::vector<int64_t> shape;  // canonical
     bool transposed = false;
     int64_t count = 0;  // elements of a row
+    bool grows = false, derived = false;
+    int64_t line() const { return count / std::max<int64_t>(shape[0], 1); }  // of the first axis
 };
 
 class Plan {
@@ -202,6 +205,7 @@ struct Matrix {
 struct StateRows {
     void* data = nullptr;
     int64_t row_stride = 0;  // elements
+    int64_t lines = 0;       // of a growing tensor's first axis, as far as they are in memory
 };
 
 // Runs tasks; see parallel/executor.h for who does it.
@@ -347,6 +351,10 @@ struct Mixer {
     void (*init)(const Plan& plan, const Slot& slot, Random& random, double* out);
     // Rules between call tensors that shapes cannot say; present[slot] for slots below slot_limit().
     Status (*check)(const Plan& plan, const bool* present);
+    // How far a call of `tokens` tokens (of at least one: it may be cut) from `position` on needs the
+    // first axis of a growing state tensor. Null: position + tokens, or all of it.
+    int64_t (*state_rows)(const Plan& plan, size_t tensor, int64_t position,
+                          int64_t tokens) = nullptr;
 };
 
 }  // namespace seqmix

@@ -119,6 +119,9 @@ Status add_slot(const SlotSpec& spec, Plan& plan) {
 std::vector<StateSlot> state_slots(const Schema& schema) {
     std::vector<StateSlot> slots;
     for (const StateSpec& spec : schema.states) {
+        if (spec.derived) {
+            continue;
+        }
         // "(D,N)" of one row is "(R,D,N)" of a call or of the whole state.
         const std::string shape = "(R," + std::string(spec.shape).substr(1);
         const std::string name = spec.name;
@@ -146,6 +149,8 @@ Status resolve_slots(const Schema& schema, Plan& plan) {
         state.slot = spec.slot;
         state.name = spec.name;
         state.transposed = spec.transposed;
+        state.grows = spec.grows;
+        state.derived = spec.derived;
         SEQMIX_TRY(parse_shape(spec.shape, plan, state.shape));
         state.count = 1;
         for (const int64_t size : state.shape) {

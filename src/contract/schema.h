@@ -50,6 +50,12 @@ struct StateSpec {
     const char* shape;  // of one row, canonical: "(D,N)"
     bool transposed;    // kept in memory as (N,D): kernels have channels in the lanes
     const char* doc;
+    // The first axis fills up with the tokens of a stream (Mixer::state_rows): rows that were not
+    // asked for yet are zeros, and are not in memory.
+    bool grows = false;
+    // What `run` makes again from the other tensors wherever it finds zeros. It has no slot and is
+    // not saved; setting or loading a state leaves zeros. Nothing at level reference.
+    bool derived = false;
 };
 
 // Facts about a type: data in the plan, not virtual functions.

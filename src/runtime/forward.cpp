@@ -92,7 +92,7 @@ void lay_out(Arena& arena, const LayerCore& core, bool real64, size_t workers, i
             const int64_t count = plan.states[i].count * rows;
             void* memory = arena.template take<double>(real64 ? count : (count + 1) / 2);
             if (b->op_states != nullptr) {
-                b->op_states[i] = {memory, plan.states[i].count};
+                b->op_states[i] = {memory, plan.states[i].count, 0};
             }
         }
     }
@@ -110,6 +110,7 @@ class ForwardCall {
   private:
     Status check_state();
     Status check_distinct_rows();
+    Status make_room();
     void start_cursors();
     Status run_chunks(const seqmix_forward_options& options);
     // Token i of a row, in order of processing.
@@ -194,6 +195,32 @@ Status ForwardCall::check_state() {
         }
         int64_t position = 0;
         SEQMIX_TRY(row_position(*state_, row, &position));  // fails if the children differ
+    }
+    return Status();
+}
+
+// Growing states get what this call needs before anything is touched.
+Status ForwardCall::make_room() {
+    StateMemory& memory = *state_->memory;
+    for (int64_t r = 0; r < args_.rows; ++r) {
+        const RowSpan span = row_span(plan_, args_, r);
+        for (size_t i = 0; i < state_->leaf_count; ++i) {
+            const size_t leaf = state_->first_leaf + i;
+            const int64_t* positions = memory.leaves[leaf].positions;
+            if (positions == nullptr) {
+                continue;
+            }
+            const int64_t position = positions[span.state_row];
+            // seq_idx may cut the tokens into any pieces.
+            const bool cut = seq_idx_ != nullptr && span.count > 0;
+            const bool room = cut ? memory.make_room(leaf, position + span.count - 1, 1)
+                                  : memory.make_room(leaf, position, span.count);
+            if (!room) {
+                return fail(SEQMIX_ERR_CAPACITY, core_.type(), ": row ", r, " goes to token ",
+                            position + span.count, ", the state has a capacity of ",
+                            memory.capacity_tokens);
+            }
+        }
     }
     return Status();
 }
@@ -546,6 +573,9 @@ Status ForwardCall::run(const seqmix_arg* args, size_t n, const seqmix_forward_o
     most_tokens_ = plan_.chunk == kWholeSequence ? args_.tokens : core_.step_tokens;
     std::fill_n(buffers_.matrices, plan_.slot_limit(), Matrix{});
     SEQMIX_TRY(check_distinct_rows());
+    if (state_ != nullptr) {
+        SEQMIX_TRY(make_room());
+    }
     start_cursors();
     zero_padding(plan_, args_);
 

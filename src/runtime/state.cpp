@@ -77,25 +77,38 @@ std::vector<const Plan*> leaf_plans(const LayerCore& core) {
     return plans;
 }
 
-size_t leaf_row_bytes(const Plan& plan, size_t element) {
+size_t leaf_row_bytes(const Plan& plan, bool real64) {
+    const size_t element = real64 ? sizeof(double) : sizeof(float);
     if (!plan.capabilities.stateful) {
         return 0;
     }
     size_t bytes = 2 * sizeof(int64_t);  // position and last seq_idx
     for (const StateTensor& tensor : plan.states) {
-        bytes += static_cast<size_t>(tensor.count) * element;
+        bytes += tensor.grows || (tensor.derived && real64)
+                     ? 0
+                     : static_cast<size_t>(tensor.count) * element;
     }
     return bytes;
+}
+
+// Lines that a growing tensor has to begin with: short streams never grow.
+constexpr int64_t kFirstTokens = 256;
+int64_t lines_for(const Plan& plan, size_t tensor, int64_t position, int64_t tokens) {
+    const int64_t lines = plan.mixer->state_rows != nullptr
+                              ? plan.mixer->state_rows(plan, tensor, position, tokens)
+                              : position + tokens;
+    return std::clamp<int64_t>(lines, 0, plan.states[tensor].shape[0]);
 }
 
 }  // namespace
 
 StateMemory::StateMemory(Ref<seqmix_context> ctx, std::shared_ptr<const LayerCore> layer,
-                         int64_t row_count, int64_t slots, bool f64)
+                         int64_t row_count, int64_t slots, int64_t capacity, bool f64)
     : context(std::move(ctx)),
       core(std::move(layer)),
       rows(row_count),
       snapshot_slots(slots),
+      capacity_tokens(capacity),
       real64(f64) {
     const std::vector<const Plan*> plans = leaf_plans(*core);
     size_t bytes = 0;
@@ -116,28 +129,42 @@ StateMemory::StateMemory(Ref<seqmix_context> ctx, std::shared_ptr<const LayerCor
             at.positions = reserve(n * sizeof(int64_t));
             at.sequences = reserve(n * sizeof(int64_t));
             for (const StateTensor& tensor : plan->states) {
-                at.tensors.push_back(reserve(n * static_cast<size_t>(tensor.count) * element()));
+                const bool apart = tensor.grows || (tensor.derived && real64);
+                at.tensors.push_back(
+                    reserve(apart ? 0 : n * static_cast<size_t>(tensor.count) * element()));
             }
         }
-        row_bytes += leaf_row_bytes(*plan, element());
+        row_bytes += leaf_row_bytes(*plan, real64);
         offsets.push_back(std::move(at));
     }
     memory = Array<std::byte>(static_cast<int64_t>(bytes), context->allocator);
     memory.zero();
     for (size_t i = 0; i < plans.size(); ++i) {
         Leaf leaf;
+        leaf.plan = plans[i];
         if (plans[i]->capabilities.stateful) {
             leaf.positions = reinterpret_cast<int64_t*>(memory.data() + offsets[i].positions);
             leaf.sequences = reinterpret_cast<int64_t*>(memory.data() + offsets[i].sequences);
             for (size_t t = 0; t < plans[i]->states.size(); ++t) {
                 const StateTensor& tensor = plans[i]->states[t];
-                const StateRows where{memory.data() + offsets[i].tensors[t], tensor.count};
-                leaf.tensors.push_back({&tensor, where});
+                StateRows where;
+                if (!tensor.grows && !(tensor.derived && real64)) {
+                    where = {memory.data() + offsets[i].tensors[t], tensor.count};
+                }
+                leaf.tensors.push_back({&tensor, where, {}});
                 leaf.rows.push_back(where);
-                healed.push_back(false);
+                healed.push_back(tensor.derived);
             }
         }
         leaves.push_back(std::move(leaf));
+        for (size_t t = 0; t < leaves[i].tensors.size(); ++t) {
+            if (leaves[i].tensors[t].plan->grows) {
+                const int64_t first = capacity_tokens > 0 ? capacity_tokens : kFirstTokens;
+                grow(i, t,
+                     lines_for(*plans[i], t, capacity_tokens > 0 ? first - 1 : 0,
+                               capacity_tokens > 0 ? 1 : first));
+            }
+        }
     }
     for (int64_t row = 0; row < rows; ++row) {
         reset_row(row, 0, leaves.size());
@@ -153,7 +180,88 @@ StateMemory::StateMemory(Ref<seqmix_context> ctx, std::shared_ptr<const LayerCor
     }
 }
 
+void StateMemory::grow(size_t i, size_t t, int64_t lines) {
+    Tensor& tensor = leaves[i].tensors[t];
+    if (lines <= tensor.rows.lines || (tensor.plan->derived && real64)) {
+        return;
+    }
+    const StateRows old = tensor.rows;
+    const int64_t line = tensor.plan->line();
+    StateRows fresh;
+    fresh.lines = std::clamp(2 * old.lines, lines, tensor.plan->shape[0]);
+    fresh.row_stride = fresh.lines * line;
+    int64_t bytes = 0;
+    if (!checked_mul(rows * static_cast<int64_t>(element()), fresh.row_stride, &bytes)) {
+        throw std::bad_alloc();
+    }
+    Array<std::byte> own(bytes, context->allocator);
+    own.zero();
+    fresh.data = own.data();
+    for (int64_t row = 0; row < rows && old.data != nullptr; ++row) {
+        std::memcpy(own.data() + static_cast<size_t>(row * fresh.row_stride) * element(),
+                    static_cast<std::byte*>(old.data) +
+                        static_cast<size_t>(row * old.row_stride) * element(),
+                    static_cast<size_t>(old.row_stride) * element());
+    }
+    tensor.own = std::move(own);
+    tensor.rows = leaves[i].rows[t] = fresh;
+}
+
+void StateMemory::grow_like(const StateMemory& other, size_t other_leaf, size_t leaf,
+                            size_t count) {
+    for (size_t i = 0; i < count; ++i) {
+        for (size_t t = 0; t < leaves[leaf + i].tensors.size(); ++t) {
+            grow(leaf + i, t, other.leaves[other_leaf + i].tensors[t].rows.lines);
+        }
+    }
+}
+
+bool StateMemory::make_room(size_t i, int64_t position, int64_t tokens) {
+    for (size_t t = 0; t < leaves[i].tensors.size(); ++t) {
+        const Tensor& tensor = leaves[i].tensors[t];
+        if (!tensor.plan->grows) {
+            continue;
+        }
+        const int64_t lines = lines_for(*leaves[i].plan, t, position, tokens);
+        if (lines > tensor.rows.lines && capacity_tokens > 0 && !tensor.plan->derived) {
+            return false;
+        }
+        grow(i, t, lines);
+    }
+    return true;
+}
+
+void StateMemory::drop_derived(size_t i, int64_t row) {
+    for (const Tensor& tensor : leaves[i].tensors) {
+        if (tensor.plan->derived && tensor.rows.data != nullptr) {
+            const size_t bytes = static_cast<size_t>(tensor.rows.row_stride) * element();
+            std::memset(
+                static_cast<std::byte*>(tensor.rows.data) + static_cast<size_t>(row) * bytes, 0,
+                bytes);
+        }
+    }
+}
+
+void StateMemory::heal_nothing() {
+    size_t n = 0;
+    for (const Leaf& leaf : leaves) {
+        for (const Tensor& tensor : leaf.tensors) {
+            healed[n++] = tensor.plan->derived;
+        }
+    }
+}
+
 void StateMemory::copy_from(const StateMemory& other) {
+    grow_like(other, 0, 0, leaves.size());
+    for (size_t i = 0; i < leaves.size(); ++i) {
+        for (size_t t = 0; t < leaves[i].tensors.size(); ++t) {
+            Tensor& tensor = leaves[i].tensors[t];
+            if (tensor.own) {  // fresh: just as large as the other's, or both as they began
+                std::memcpy(tensor.own.data(), other.leaves[i].tensors[t].own.data(),
+                            tensor.own.bytes());
+            }
+        }
+    }
     if (memory.bytes() > 0) {
         std::memcpy(memory.data(), other.memory.data(), memory.bytes());
     }
@@ -162,6 +270,13 @@ void StateMemory::copy_from(const StateMemory& other) {
     }
     for (size_t i = 0; i < snapshots.size(); ++i) {
         snapshots[i].id = other.snapshots[i].id;
+        snapshots[i].grown.clear();
+        for (const Array<std::byte>& part : other.snapshots[i].grown) {
+            snapshots[i].grown.emplace_back(part.size(), context->allocator);
+            if (part) {
+                std::memcpy(snapshots[i].grown.back().data(), part.data(), part.bytes());
+            }
+        }
     }
     next_snapshot = other.next_snapshot;
     poisoned = other.poisoned;
@@ -170,19 +285,27 @@ void StateMemory::copy_from(const StateMemory& other) {
 
 namespace {
 
-// Calls fn(pointer, bytes) for every part of a row, in a fixed order.
+// Calls fn(pointer, bytes) for every part of a row of fixed size, or for every growing one, in a fixed
+// order.
 template <class Fn>
-void for_each_part(const StateMemory& memory, int64_t row, size_t first, size_t count, Fn&& fn) {
+void for_each_part(const StateMemory& memory, int64_t row, size_t first, size_t count, bool grown,
+                   Fn&& fn) {
     for (size_t i = first; i < first + count; ++i) {
         const StateMemory::Leaf& leaf = memory.leaves[i];
         if (leaf.positions == nullptr) {
             continue;
         }
-        fn(reinterpret_cast<std::byte*>(leaf.positions + row), sizeof(int64_t));
-        fn(reinterpret_cast<std::byte*>(leaf.sequences + row), sizeof(int64_t));
+        if (!grown) {
+            fn(reinterpret_cast<std::byte*>(leaf.positions + row), sizeof(int64_t));
+            fn(reinterpret_cast<std::byte*>(leaf.sequences + row), sizeof(int64_t));
+        }
         for (const StateMemory::Tensor& tensor : leaf.tensors) {
-            const size_t bytes = static_cast<size_t>(tensor.plan->count) * memory.element();
-            fn(static_cast<std::byte*>(tensor.rows.data) + static_cast<size_t>(row) * bytes, bytes);
+            const size_t bytes = static_cast<size_t>(tensor.rows.row_stride) * memory.element();
+            const bool absent = tensor.plan->derived && memory.real64;
+            if (tensor.plan->grows == grown && !absent) {
+                fn(static_cast<std::byte*>(tensor.rows.data) + static_cast<size_t>(row) * bytes,
+                   bytes);
+            }
         }
     }
 }
@@ -190,43 +313,94 @@ void for_each_part(const StateMemory& memory, int64_t row, size_t first, size_t 
 // One row of `count` leaves of the same plans from one state (or place in it) to another.
 void copy_parts(const StateMemory& from, int64_t from_row, size_t from_leaf, StateMemory& to,
                 int64_t to_row, size_t to_leaf, size_t count) {
-    std::vector<const std::byte*> parts;
-    for_each_part(from, from_row, from_leaf, count,
-                  [&](std::byte* part, size_t) { parts.push_back(part); });
-    size_t i = 0;
-    for_each_part(to, to_row, to_leaf, count,
-                  [&](std::byte* part, size_t bytes) { std::memmove(part, parts[i++], bytes); });
+    to.grow_like(from, from_leaf, to_leaf, count);
+    for (const bool grown : {false, true}) {
+        std::vector<std::pair<const std::byte*, size_t>> parts;
+        for_each_part(from, from_row, from_leaf, count, grown,
+                      [&](std::byte* part, size_t bytes) { parts.emplace_back(part, bytes); });
+        size_t i = 0;
+        for_each_part(to, to_row, to_leaf, count, grown, [&](std::byte* part, size_t bytes) {
+            const auto [data, size] = parts[i++];
+            if (size > 0) {
+                std::memmove(part, data, size);
+            }
+            if (bytes > size) {
+                std::memset(part + size, 0, bytes - size);
+            }
+        });
+    }
 }
 
 }  // namespace
 
-void StateMemory::save_row(int64_t row, std::byte* out) const {
-    for_each_part(*this, row, 0, leaves.size(), [&](std::byte* part, size_t bytes) {
-        std::memcpy(out, part, bytes);
+void StateMemory::save_row(int64_t row, Snapshot* snapshot) const {
+    std::byte* out = snapshot->data;
+    for_each_part(*this, row, 0, leaves.size(), false, [&](std::byte* part, size_t bytes) {
+        if (bytes > 0) {
+            std::memcpy(out, part, bytes);
+        }
         out += bytes;
     });
-}
-
-void StateMemory::load_row(int64_t row, const std::byte* in) {
-    for_each_part(*this, row, 0, leaves.size(), [&](std::byte* part, size_t bytes) {
-        std::memcpy(part, in, bytes);
-        in += bytes;
+    snapshot->grown.clear();
+    for_each_part(*this, row, 0, leaves.size(), true, [&](std::byte* part, size_t bytes) {
+        snapshot->grown.emplace_back(static_cast<int64_t>(bytes), context->allocator);
+        if (bytes > 0) {
+            std::memcpy(snapshot->grown.back().data(), part, bytes);
+        }
     });
 }
 
+void StateMemory::load_row(int64_t row, const Snapshot& snapshot) {
+    const std::byte* in = snapshot.data;
+    for_each_part(*this, row, 0, leaves.size(), false, [&](std::byte* part, size_t bytes) {
+        if (bytes > 0) {
+            std::memcpy(part, in, bytes);
+        }
+        in += bytes;
+    });
+    size_t i = 0;
+    for_each_part(*this, row, 0, leaves.size(), true, [&](std::byte* part, size_t bytes) {
+        const Array<std::byte>& kept = snapshot.grown[i++];
+        if (kept) {
+            std::memcpy(part, kept.data(), kept.bytes());
+        }
+        if (bytes > kept.bytes()) {  // it has grown since
+            std::memset(part + kept.bytes(), 0, bytes - kept.bytes());
+        }
+    });
+}
+
+namespace {
+
+// A row that is in memory as far as `lines` lines of its first axis, the others being zeros.
+template <class T>
+void write_lines(const T* row, int64_t lines, const StateTensor& tensor, Isa isa,
+                 const View& view) {
+    if (!tensor.grows) {
+        write_state_row(row, tensor, isa, view);
+        return;
+    }
+    const std::vector<T> zeros(static_cast<size_t>(tensor.line()));
+    for (int64_t i = 0; i < tensor.shape[0]; ++i) {
+        write_dense(i < lines ? row + i * tensor.line() : zeros.data(), sub_view(view, 1, i));
+    }
+}
+
+}  // namespace
+
 void StateMemory::get_row(const Tensor& tensor, int64_t row, const View& view) const {
-    const int64_t at = row * tensor.plan->count;
+    const int64_t at = row * tensor.rows.row_stride;
     if (real64) {
-        write_state_row(static_cast<const double*>(tensor.rows.data) + at, *tensor.plan,
-                        context->isa, view);
+        write_lines(static_cast<const double*>(tensor.rows.data) + at, tensor.rows.lines,
+                    *tensor.plan, context->isa, view);
     } else {
-        write_state_row(static_cast<const float*>(tensor.rows.data) + at, *tensor.plan,
-                        context->isa, view);
+        write_lines(static_cast<const float*>(tensor.rows.data) + at, tensor.rows.lines,
+                    *tensor.plan, context->isa, view);
     }
 }
 
 void StateMemory::set_row(const Tensor& tensor, int64_t row, const View& view) {
-    const int64_t at = row * tensor.plan->count;
+    const int64_t at = row * tensor.rows.row_stride;
     if (real64) {
         read_state_row(view, *tensor.plan, context->isa,
                        static_cast<double*>(tensor.rows.data) + at);
@@ -237,8 +411,13 @@ void StateMemory::set_row(const Tensor& tensor, int64_t row, const View& view) {
 }
 
 void StateMemory::reset_row(int64_t row, size_t first_leaf, size_t leaf_count) {
-    for_each_part(*this, row, first_leaf, leaf_count,
-                  [](std::byte* part, size_t bytes) { std::memset(part, 0, bytes); });
+    const auto clear = [](std::byte* part, size_t bytes) {
+        if (bytes > 0) {
+            std::memset(part, 0, bytes);
+        }
+    };
+    for_each_part(*this, row, first_leaf, leaf_count, false, clear);
+    for_each_part(*this, row, first_leaf, leaf_count, true, clear);
     for (size_t i = first_leaf; i < first_leaf + leaf_count; ++i) {
         if (leaves[i].sequences != nullptr) {
             leaves[i].sequences[row] = kNoSequence;
@@ -304,11 +483,14 @@ seqmix_state* wrap(const Ref<seqmix_context>& context, std::shared_ptr<const Lay
 
 }  // namespace
 
-uint64_t state_bytes(const LayerCore& core, int64_t rows, bool real64) {
+uint64_t state_bytes(const LayerCore& core, int64_t rows, bool real64, bool saved) {
     uint64_t elements = 0;
     for (const Plan* plan : leaf_plans(core)) {
-        for (const StateTensor& tensor : plan->states) {
-            elements += static_cast<uint64_t>(tensor.count);
+        for (size_t t = 0; t < plan->states.size(); ++t) {
+            const StateTensor& tensor = plan->states[t];
+            const int64_t lines = tensor.grows ? lines_for(*plan, t, 0, kFirstTokens) : 0;
+            const int64_t count = tensor.grows ? lines * tensor.line() : tensor.count;
+            elements += tensor.derived && (real64 || saved) ? 0 : static_cast<uint64_t>(count);
         }
     }
     return elements * (real64 ? sizeof(double) : sizeof(float)) * static_cast<uint64_t>(rows);
@@ -316,12 +498,18 @@ uint64_t state_bytes(const LayerCore& core, int64_t rows, bool real64) {
 
 uint64_t state_bytes(const seqmix_state& state) {
     const StateMemory& memory = *state.memory;
-    return state_bytes(*state.core, memory.rows, memory.real64) *
+    int64_t elements = 0;  // of a row
+    for (size_t i = state.first_leaf; i < state.first_leaf + state.leaf_count; ++i) {
+        for (const StateMemory::Tensor& tensor : memory.leaves[i].tensors) {
+            elements += tensor.rows.row_stride;
+        }
+    }
+    return static_cast<uint64_t>(elements * memory.rows) * memory.element() *
            static_cast<uint64_t>(1 + (state.whole() ? memory.snapshot_slots : 0));
 }
 
 Status state_create(const seqmix_layer& layer, int64_t rows, int64_t snapshot_slots,
-                    seqmix_state** out) {
+                    int64_t capacity_tokens, seqmix_state** out) {
     const LayerCore& core = *layer.core;
     if (core.mixer().schema->operation) {
         return fail(SEQMIX_ERR_UNSUPPORTED, core.type(),
@@ -340,7 +528,7 @@ Status state_create(const seqmix_layer& layer, int64_t rows, int64_t snapshot_sl
                     snapshot_slots, " snapshot slots is too large");
     }
     auto memory = Ref<StateMemory>::adopt(layer.context->allocator.create<StateMemory>(
-        layer.context, layer.core, rows, snapshot_slots, layer.real64()));
+        layer.context, layer.core, rows, snapshot_slots, capacity_tokens, layer.real64()));
     const size_t leaves = memory->leaves.size();
     *out = wrap(layer.context, layer.core, std::move(memory), 0, leaves);
     return Status();
@@ -354,8 +542,9 @@ Status state_clone(const seqmix_state& state, seqmix_state** out) {
     }
     const Allocator allocator = state.context->allocator;
     if (state.whole() && state.core.get() == from.core.get()) {
-        auto memory = Ref<StateMemory>::adopt(allocator.create<StateMemory>(
-            state.context, from.core, from.rows, from.snapshot_slots, from.real64));
+        auto memory = Ref<StateMemory>::adopt(
+            allocator.create<StateMemory>(state.context, from.core, from.rows, from.snapshot_slots,
+                                          from.capacity_tokens, from.real64));
         memory->copy_from(from);
         const size_t leaves = memory->leaves.size();
         *out = wrap(state.context, state.core, std::move(memory), 0, leaves);
@@ -363,7 +552,7 @@ Status state_clone(const seqmix_state& state, seqmix_state** out) {
     }
     // A view: its own leaf becomes a state of the child. Snapshots belong to the whole.
     auto memory = Ref<StateMemory>::adopt(allocator.create<StateMemory>(
-        state.context, state.core, from.rows, int64_t{0}, from.real64));
+        state.context, state.core, from.rows, int64_t{0}, from.capacity_tokens, from.real64));
     for (int64_t row = 0; row < from.rows; ++row) {
         copy_parts(from, row, state.first_leaf, *memory, row, 0, state.leaf_count);
     }
@@ -447,13 +636,17 @@ namespace {
 // The tensor of a view by slot, and where it is in `healed`.
 // `ordinal`, its place among all tensors of the memory, may be null.
 Status find_tensor(const seqmix_state& state, int32_t slot, int32_t index,
-                   const StateMemory::Tensor** out, size_t* ordinal) {
+                   const StateMemory::Tensor** out, size_t* ordinal, size_t* leaf = nullptr) {
     size_t n = 0;
     for (size_t i = 0; i < state.memory->leaves.size(); ++i) {
         for (const StateMemory::Tensor& tensor : state.memory->leaves[i].tensors) {
             const bool inside = i >= state.first_leaf && i < state.first_leaf + state.leaf_count;
-            if (inside && state.core->children.empty() && tensor.plan->slot == slot && index == 0) {
+            if (inside && state.core->children.empty() && tensor.plan->slot == slot && index == 0 &&
+                !tensor.plan->derived) {
                 *out = &tensor;
+                if (leaf != nullptr) {
+                    *leaf = i;
+                }
                 if (ordinal != nullptr) {
                     *ordinal = n;
                 }
@@ -508,8 +701,8 @@ Status state_get(const seqmix_state& state, int32_t slot, int32_t index, const s
 
 Status state_set(seqmix_state& state, int32_t slot, int32_t index, const seqmix_tensor& in) {
     const StateMemory::Tensor* tensor = nullptr;
-    size_t ordinal = 0;
-    SEQMIX_TRY(find_tensor(state, slot, index, &tensor, &ordinal));
+    size_t ordinal = 0, leaf = 0;
+    SEQMIX_TRY(find_tensor(state, slot, index, &tensor, &ordinal, &leaf));
     View view;
     SEQMIX_TRY(check_state_tensor(state, *tensor->plan, in, &view));
     StateMemory& memory = *state.memory;
@@ -517,15 +710,23 @@ Status state_set(seqmix_state& state, int32_t slot, int32_t index, const seqmix_
     if (!busy) {
         return busy.refused();
     }
+    // All of a growing tensor is given, so all of it is there, and of what is derived from it.
+    for (size_t t = 0; t < memory.leaves[leaf].tensors.size(); ++t) {
+        const StateTensor& plan = *memory.leaves[leaf].tensors[t].plan;
+        if (plan.grows && (plan.derived || plan.slot == slot)) {
+            memory.grow(leaf, t, plan.shape[0]);
+        }
+    }
     for (int64_t row = 0; row < memory.rows; ++row) {
         memory.set_row(*tensor, row, sub_view(view, 1, row));
+        memory.drop_derived(leaf, row);
         memory.drop_snapshots(row);
     }
     if (memory.poisoned) {
         memory.healed[ordinal] = true;
         if (std::all_of(memory.healed.begin(), memory.healed.end(), [](bool b) { return b; })) {
             memory.poisoned = false;
-            memory.healed.assign(memory.healed.size(), false);
+            memory.heal_nothing();
         }
     }
     return Status();
@@ -572,7 +773,7 @@ Status state_snapshot(seqmix_state& state, int64_t row, int64_t* id) {
     return for_rows(state, row, [&](int64_t r) {
         StateMemory::Snapshot* snapshot = free_slot(r);
         snapshot->id = fresh;
-        memory.save_row(r, snapshot->data);
+        memory.save_row(r, snapshot);
         return Status();
     });
 }
@@ -591,7 +792,7 @@ Status state_rollback(seqmix_state& state, int64_t row, int64_t id) {
             auto& snapshot = memory.snapshots[static_cast<size_t>(r * memory.snapshot_slots + s)];
             if (snapshot.id == id) {
                 ++found;
-                memory.load_row(r, snapshot.data);
+                memory.load_row(r, snapshot);
                 for (int64_t k = 0; k < memory.snapshot_slots; ++k) {
                     auto& other =
                         memory.snapshots[static_cast<size_t>(r * memory.snapshot_slots + k)];

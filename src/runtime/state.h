@@ -19,9 +19,12 @@ constexpr int64_t kNoSequence = INT64_MIN;  // no seq_idx seen since the state's
 struct StateMemory {
     struct Tensor {
         const StateTensor* plan;
-        StateRows rows;
+        StateRows rows;        // row_stride: the elements of a row that are in memory
+        Array<std::byte> own;  // of a growing tensor
+        bool exists() const { return !plan->derived || rows.data != nullptr; }
     };
     struct Leaf {
+        const Plan* plan = nullptr;
         std::vector<Tensor> tensors;
         std::vector<StateRows> rows;   // of `tensors`, as calls take them
         int64_t* positions = nullptr;  // (rows); null for stateless leaves
@@ -30,17 +33,29 @@ struct StateMemory {
     struct Snapshot {
         int64_t id = 0;  // 0 = free
         std::byte* data = nullptr;
+        std::vector<Array<std::byte>> grown;  // of the growing tensors, as they were
     };
 
+    // capacity_tokens: of growing tensors; 0: they grow.
     StateMemory(Ref<seqmix_context> context, std::shared_ptr<const LayerCore> core, int64_t rows,
-                int64_t snapshot_slots, bool real64);
+                int64_t snapshot_slots, int64_t capacity_tokens, bool real64);
     void copy_from(const StateMemory& other);  // same layer, rows and slots
+
+    // Growing tensors: at least so many lines; never fewer than there are.
+    void grow(size_t leaf, size_t tensor, int64_t lines);
+    void grow_like(const StateMemory& other, size_t other_leaf, size_t leaf, size_t count);
+    // What tokens [position, position + tokens) of a row need. False: the capacity does not allow it.
+    bool make_room(size_t leaf, int64_t position, int64_t tokens);
+    // The other tensors of a leaf were set: what is derived from them goes.
+    void drop_derived(size_t leaf, int64_t row);
+    // No tensor is set; derived ones need not be.
+    void heal_nothing();
 
     Allocator own_allocator() const { return context->allocator; }
     size_t element() const { return real64 ? sizeof(double) : sizeof(float); }
     // One row of everything to and from dense bytes.
-    void save_row(int64_t row, std::byte* out) const;
-    void load_row(int64_t row, const std::byte* in);
+    void save_row(int64_t row, Snapshot* snapshot) const;
+    void load_row(int64_t row, const Snapshot& snapshot);
     // A row of one tensor to and from a view in the canonical layout.
     void get_row(const Tensor& tensor, int64_t row, const View& view) const;
     void set_row(const Tensor& tensor, int64_t row, const View& view);
@@ -52,13 +67,14 @@ struct StateMemory {
     std::shared_ptr<const LayerCore> core;
     int64_t rows;
     int64_t snapshot_slots;
+    int64_t capacity_tokens;
     bool real64;
     std::vector<Leaf> leaves;
     Array<std::byte> memory;
     Array<std::byte> snapshot_memory;
     std::vector<Snapshot> snapshots;  // (rows, snapshot_slots)
     int64_t next_snapshot = 1;
-    size_t row_bytes = 0;  // of a saved row
+    size_t row_bytes = 0;  // of a saved row, without what grows
     std::atomic<bool> busy{false};
     bool poisoned = false;
     std::vector<bool> healed;  // (tensors of all leaves) set since the state was poisoned
@@ -115,14 +131,15 @@ template <class T>
 void write_state_row(const T* row, const StateTensor& tensor, Isa isa, const View& view);
 
 Status state_create(const seqmix_layer& layer, int64_t rows, int64_t snapshot_slots,
-                    seqmix_state** out);
+                    int64_t capacity_tokens, seqmix_state** out);
 Status state_clone(const seqmix_state& state, seqmix_state** out);
 Status state_reset(seqmix_state& state, int64_t row);
 // The position that all children agree on; `row` is inside the state.
 Status row_position(const seqmix_state& state, int64_t row, int64_t* position);
 Status state_position(const seqmix_state& state, int64_t row, int64_t* position);
 uint64_t state_bytes(const seqmix_state& state);
-uint64_t state_bytes(const LayerCore& core, int64_t rows, bool real64);
+// What a state begins with; `saved`: without what is derived.
+uint64_t state_bytes(const LayerCore& core, int64_t rows, bool real64, bool saved = false);
 Status state_copy_row(seqmix_state& dst, int64_t i, const seqmix_state& src, int64_t j);
 Status state_get(const seqmix_state& state, int32_t slot, int32_t index,
                  const seqmix_tensor& tensor);

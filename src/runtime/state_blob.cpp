@@ -71,6 +71,7 @@ class Reader {
         return true;
     }
     bool at_end() const { return at_ == size_; }
+    size_t left() const { return size_ - at_; }
 
   private:
     const std::byte* data_;
@@ -78,10 +79,32 @@ class Reader {
     size_t at_ = 0;
 };
 
-// Memory for one canonical row of a tensor, as a view.
-View row_view(std::vector<float>& values, const StateTensor& plan) {
-    values.resize(static_cast<size_t>(plan.count));
-    return dense_view(values.data(), DType::f32, plan.shape.data(), plan.shape.size());
+// Memory for one canonical row of a tensor, as far as it goes, as a view.
+View row_view(std::vector<float>& values, const std::vector<int64_t>& shape) {
+    int64_t count = 1;
+    for (const int64_t size : shape) {
+        count *= size;
+    }
+    values.resize(static_cast<size_t>(count));
+    return dense_view(values.data(), DType::f32, shape.data(), shape.size());
+}
+
+// What a blob holds of a tensor: of a growing one the lines that are there.
+StateTensor saved_part(const StateMemory::Tensor& tensor) {
+    StateTensor part = *tensor.plan;
+    if (part.grows) {
+        part.shape[0] = tensor.rows.lines;
+        part.count = tensor.rows.row_stride;
+    }
+    return part;
+}
+
+size_t saved_tensors(const StateMemory::Leaf& leaf) {
+    size_t count = 0;
+    for (const StateMemory::Tensor& tensor : leaf.tensors) {
+        count += tensor.plan->derived ? 0u : 1u;
+    }
+    return count;
 }
 
 uint32_t leaves_with_state(const seqmix_state& state) {
@@ -112,7 +135,7 @@ void write_blob(const seqmix_state& state, uint64_t total, uint64_t weights_id, 
         if (leaf.positions == nullptr) {
             continue;
         }
-        out.value(static_cast<uint32_t>(leaf.tensors.size()));
+        out.value(static_cast<uint32_t>(saved_tensors(leaf)));
         for (int64_t r = 0; r < memory.rows; ++r) {
             out.value(leaf.positions[r]);
         }
@@ -120,7 +143,10 @@ void write_blob(const seqmix_state& state, uint64_t total, uint64_t weights_id, 
             out.value(leaf.sequences[r]);
         }
         for (const StateMemory::Tensor& tensor : leaf.tensors) {
-            const StateTensor& plan = *tensor.plan;
+            if (tensor.plan->derived) {
+                continue;
+            }
+            const StateTensor plan = saved_part(tensor);
             out.value(static_cast<uint32_t>(plan.name.size()));
             out.bytes(plan.name.data(), plan.name.size());
             out.value(static_cast<uint32_t>(plan.shape.size()));
@@ -131,9 +157,9 @@ void write_blob(const seqmix_state& state, uint64_t total, uint64_t weights_id, 
                 out.skip(static_cast<size_t>(memory.rows * plan.count) * sizeof(float));
                 continue;
             }
-            const View view = row_view(row_values, plan);
+            const View view = row_view(row_values, plan.shape);
             for (int64_t r = 0; r < memory.rows; ++r) {
-                memory.get_row(tensor, r, view);
+                memory.get_row({&plan, tensor.rows, {}}, r, view);
                 for (const float v : row_values) {
                     out.value(v);
                 }
@@ -152,12 +178,13 @@ Status damaged(const char* type, const char* what) {
 // Fills a fresh state from the part after the header. Every count must be the layer's own.
 Status read_leaves(Reader& in, const char* type, StateMemory& memory) {
     std::vector<float> values;
-    for (StateMemory::Leaf& leaf : memory.leaves) {
+    for (size_t l = 0; l < memory.leaves.size(); ++l) {
+        StateMemory::Leaf& leaf = memory.leaves[l];
         if (leaf.positions == nullptr) {
             continue;
         }
         uint32_t tensors = 0;
-        if (!in.value(&tensors) || tensors != leaf.tensors.size()) {
+        if (!in.value(&tensors) || tensors != saved_tensors(leaf)) {
             return damaged(type, "another number of tensors");
         }
         for (int64_t r = 0; r < memory.rows; ++r) {
@@ -171,27 +198,48 @@ Status read_leaves(Reader& in, const char* type, StateMemory& memory) {
                 return damaged(type, "it ends early");
             }
         }
-        for (StateMemory::Tensor& tensor : leaf.tensors) {
+        for (size_t t = 0; t < leaf.tensors.size(); ++t) {
+            StateMemory::Tensor& tensor = leaf.tensors[t];
+            if (tensor.plan->derived) {
+                continue;
+            }
             uint32_t length = 0, dims = 0;
             std::string name;
             if (!in.value(&length) || !in.text(length, &name) || name != tensor.plan->name ||
                 !in.value(&dims) || dims != tensor.plan->shape.size()) {
                 return damaged(type, "another tensor than expected");
             }
-            for (const int64_t size : tensor.plan->shape) {
+            int64_t lines = 0;
+            for (size_t axis = 0; axis < dims; ++axis) {
+                const int64_t size = tensor.plan->shape[axis];
                 int64_t stored = 0;
-                if (!in.value(&stored) || stored != size) {
+                const bool read = in.value(&stored);
+                const bool part = tensor.plan->grows && axis == 0 && stored >= tensor.rows.lines &&
+                                  stored <= size;
+                if (!read || (stored != size && !part)) {
                     return damaged(type, "another shape than expected");
                 }
+                lines = axis == 0 ? stored : lines;
             }
-            const View view = row_view(values, *tensor.plan);
+            // Nothing is allocated that the blob does not hold.
+            if (tensor.plan->grows) {
+                const auto line = static_cast<uint64_t>(tensor.plan->line()) * sizeof(float);
+                const auto there = static_cast<uint64_t>(in.left()) /
+                                   std::max<uint64_t>(1, line * static_cast<uint64_t>(memory.rows));
+                if (static_cast<uint64_t>(lines) > there) {
+                    return damaged(type, "it ends early");
+                }
+                memory.grow(l, t, lines);
+            }
+            const StateTensor saved = saved_part(tensor);
+            const View view = row_view(values, saved.shape);
             for (int64_t r = 0; r < memory.rows; ++r) {
                 for (float& v : values) {
                     if (!in.value(&v)) {
                         return damaged(type, "it ends early");
                     }
                 }
-                memory.set_row(tensor, r, view);
+                memory.set_row({&saved, tensor.rows, {}}, r, view);
             }
         }
     }
@@ -282,11 +330,12 @@ Status state_load(const seqmix_layer& layer, const void* buf, size_t n,
                     " rows, the options ask for ", known.batch);
     }
     // Before anything is allocated: a row takes its position and its tensors.
-    if (rows > n || (rows > 0 && n / rows < state_bytes(core, 1, false))) {
+    if (rows > n || (rows > 0 && n / rows < state_bytes(core, 1, false, true))) {
         return damaged(type, "more rows than bytes");
     }
     seqmix_state* fresh = nullptr;
-    SEQMIX_TRY(state_create(layer, static_cast<int64_t>(rows), known.snapshot_slots, &fresh));
+    SEQMIX_TRY(state_create(layer, static_cast<int64_t>(rows), known.snapshot_slots,
+                            known.capacity_tokens, &fresh));
     const auto destroy = [&](seqmix_state* state) { layer.context->allocator.destroy(state); };
     std::unique_ptr<seqmix_state, decltype(destroy)> guard(fresh, destroy);
     if (leaves != leaves_with_state(*fresh)) {

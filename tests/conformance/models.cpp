@@ -158,6 +158,15 @@ Facts facts_of(const std::string& type) {
     return facts;
 }
 
+Facts facts_of(const std::string& type, const Case& setup) {
+    Facts facts = facts_of(type);
+    if (setup.whole_input) {
+        facts.causal = facts.stateful = false;
+        facts.chunk = 0;
+    }
+    return facts;
+}
+
 namespace {
 
 std::vector<std::string> split(const std::string& text, char separator) {
@@ -276,7 +285,7 @@ bool Slot::is_integer() const { return (dtypes & (SEQMIX_DTYPE_F32 | SEQMIX_DTYP
 
 Model::Model(const Context& context, const MixerCases& mixer, const Case& setup,
              const ModelOptions& options)
-    : context_(context), mixer_(&mixer), case_(&setup), facts_(facts_of(mixer.type)) {
+    : context_(context), mixer_(&mixer), case_(&setup), facts_(facts_of(mixer.type, setup)) {
     if (mixer.from_checkpoint) {
         open();
         read_slots();

@@ -64,6 +64,7 @@ struct Facts {
     int64_t chunk = 0;  // 0: never cut
 };
 Facts facts_of(const std::string& type);
+Facts facts_of(const std::string& type, const Case& setup);
 
 enum class Axis : uint8_t { fixed, batch, time, rows, rows_and_one };
 

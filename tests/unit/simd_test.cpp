@@ -321,6 +321,34 @@ TEST(SimdMath, WorstErrorIsAsDocumented) {
     }
 }
 
+// erf is right to a part of 1, not of itself; gelu to a part of its argument.
+TEST(SimdMath, ErfAndGeluAreAsDocumented) {
+    for (const Level& level : levels()) {
+        std::vector<float> in;
+        for (uint64_t bits = 0; bits <= 0xffffffffu; bits += 1021) {
+            const float x = from_bits(static_cast<uint32_t>(bits));
+            if (std::fabs(x) < 1e30f) in.push_back(x);
+        }
+        std::vector<float> erf(in.size()), gelu(in.size());
+        level.probe->erf(in.data(), erf.data(), static_cast<int64_t>(in.size()));
+        level.probe->gelu(in.data(), gelu.data(), static_cast<int64_t>(in.size()));
+        double worst_erf = 0.0, worst_gelu = 0.0;
+        for (size_t i = 0; i < in.size(); ++i) {
+            const double x = in[i];
+            worst_erf = std::fmax(worst_erf, std::fabs(erf[i] - std::erf(x)));
+            if (std::fabs(x) > 1e-30) {
+                const double exact = 0.5 * x * std::erfc(-x / std::sqrt(2.0));
+                worst_gelu = std::fmax(worst_gelu, std::fabs((gelu[i] - exact) / x));
+            }
+        }
+        EXPECT_LE(worst_erf, 1.2e-7) << level.name;
+        EXPECT_LE(worst_gelu, 1.2e-7) << level.name;
+        float one = 0.0f;
+        level.probe->erf(&kInf, &one, 1);
+        EXPECT_EQ(one, 1.0f) << level.name;
+    }
+}
+
 // The forms for inner loops: relative errors that grow with |x|.
 TEST(SimdMath, FastFormsAreAsDocumented) {
     for (const Level& level : levels()) {
@@ -391,7 +419,8 @@ TEST(SimdMath, SpecialValues) {
         };
         for (const SimdProbeKernels::Map map :
              {p.exp2_fast, p.softplus_fast, p.silu_fast, p.exp2, p.exp, p.log, p.softplus,
-              p.sigmoid, p.silu, p.tanh, p.rsqrt, p.sqrt, p.sine, p.cosine, p.round_nearest}) {
+              p.sigmoid, p.silu, p.tanh, p.erf, p.gelu, p.rsqrt, p.sqrt, p.sine, p.cosine,
+              p.round_nearest}) {
             EXPECT_TRUE(std::isnan(at(map, kNan))) << level.name;
         }
         for (const SimdProbeKernels::Map map : {p.exp2_fast, p.exp2, p.exp}) {

@@ -102,7 +102,7 @@ __attribute__((noinline)) void value_tile(int64_t keys, const float* v, ptrdiff_
         for (int i = 0; i < kCount; ++i) b[i] = load(w + i * kWidth);
 #pragma GCC unroll 8
         for (int r = 0; r < kTile; ++r) {
-            const Vec x = broadcast(at + r * sizeof(float));
+            const Vec x = broadcast(at + r * ptrdiff_t{sizeof(float)});
 #pragma GCC unroll 4
             for (int i = 0; i < kCount; ++i) {
                 const Vec sum = fma(x, b[i], acc[r][i]);

@@ -34,6 +34,31 @@ void mul_silu(int64_t rows, int64_t width, const float* x, ptrdiff_t x_stride, c
     }
 }
 
+void gelu_rows(int64_t rows, int64_t width, const float* x, ptrdiff_t x_stride, float* y,
+               ptrdiff_t y_stride) {
+    for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t i = 0; i < width; i += kWidth) {
+            const int64_t n = width - i;
+            store_n(y + i, gelu(load_n(x + i, n)), n);
+        }
+        x += x_stride;
+        y += y_stride;
+    }
+}
+
+void glu(int64_t rows, int64_t width, const float* a, ptrdiff_t a_stride, const float* b,
+         ptrdiff_t b_stride, float* y, ptrdiff_t y_stride) {
+    for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t i = 0; i < width; i += kWidth) {
+            const int64_t n = width - i;
+            store_n(y + i, load_n(a + i, n) * sigmoid(load_n(b + i, n)), n);
+        }
+        a += a_stride;
+        b += b_stride;
+        y += y_stride;
+    }
+}
+
 void softplus_rows(int64_t rows, int64_t width, const float* x, ptrdiff_t x_stride, float* y,
                    ptrdiff_t y_stride) {
     for (int64_t r = 0; r < rows; ++r) {
@@ -184,7 +209,7 @@ void transpose_any(int64_t rows, int64_t cols, const float* x, ptrdiff_t x_row, 
 
 }  // namespace
 
-const ElementwiseKernels elementwise_kernels = {kWidth,   add,   mul_silu, softplus_rows,
-                                                sum_rows, scale, widen,    transpose_any};
+const ElementwiseKernels elementwise_kernels = {
+    kWidth, add, mul_silu, gelu_rows, glu, softplus_rows, sum_rows, scale, widen, transpose_any};
 
 }  // namespace seqmix::SEQMIX_ISA

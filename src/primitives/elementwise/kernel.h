@@ -24,6 +24,14 @@ struct ElementwiseKernels {
     void (*mul_silu)(int64_t rows, int64_t width, const float* x, ptrdiff_t x_stride,
                      const float* z, ptrdiff_t z_stride, float* y, ptrdiff_t y_stride);
 
+    // y = x Phi(x), the exact GELU; x, y: (rows, D).
+    void (*gelu)(int64_t rows, int64_t width, const float* x, ptrdiff_t x_stride, float* y,
+                 ptrdiff_t y_stride);
+
+    // y = a / (1 + exp(-b)), the gated linear unit; a, b, y: (rows, D).
+    void (*glu)(int64_t rows, int64_t width, const float* a, ptrdiff_t a_stride, const float* b,
+                ptrdiff_t b_stride, float* y, ptrdiff_t y_stride);
+
     // y = log(1 + exp(x)); x, y: (rows, D).
     void (*softplus)(int64_t rows, int64_t width, const float* x, ptrdiff_t x_stride, float* y,
                      ptrdiff_t y_stride);

@@ -29,6 +29,8 @@ SEQMIX_PROBE_MAP(softplus, softplus(x))
 SEQMIX_PROBE_MAP(sigmoid, sigmoid(x))
 SEQMIX_PROBE_MAP(silu, silu(x))
 SEQMIX_PROBE_MAP(tanh, tanh(x))
+SEQMIX_PROBE_MAP(erf, erf(x))
+SEQMIX_PROBE_MAP(gelu, gelu(x))
 SEQMIX_PROBE_MAP(rsqrt, rsqrt(x))
 SEQMIX_PROBE_MAP(sqrt, sqrt(x))
 SEQMIX_PROBE_MAP(reciprocal_fast, reciprocal_fast(x))
@@ -118,6 +120,8 @@ const SimdProbeKernels simd_probe_kernels = {kWidth,
                                              probe_sigmoid,
                                              probe_silu,
                                              probe_tanh,
+                                             probe_erf,
+                                             probe_gelu,
                                              probe_rsqrt,
                                              probe_sqrt,
                                              probe_sincos<true>,

@@ -12,7 +12,7 @@ struct SimdProbeKernels {
     int width;
     // n elements, by vectors and one load_n/store_n at the end.
     Map exp2_fast, softplus_fast, silu_fast, exp2, exp, log, log1p_unit, softplus, sigmoid, silu,
-        tanh, rsqrt, sqrt, sine, cosine, reciprocal_fast, round_nearest, negate, abs;
+        tanh, erf, gelu, rsqrt, sqrt, sine, cosine, reciprocal_fast, round_nearest, negate, abs;
     void (*load_bf16)(const uint16_t* in, float* out, int64_t n);
     void (*load_f16)(const uint16_t* in, float* out, int64_t n);
     // One vector: load_n then a full store, and a full load then store_n; the _m forms likewise.
