@@ -151,6 +151,10 @@ const MixerCases block_cases = {
                .attributes = R"({"d_model":16,"norm":"none","residual":false,"mixer":"mamba",)"
                              R"("mixer.d_state":8})",
                .shapes = {{2, 7}, {2, 64}}},
+              {.name = "postnorm",
+               .attributes = R"({"d_model":19,"norm":"layer","norm_eps":1e-5,"postnorm":true,)"
+                             R"("mixer":"mamba","mixer.d_state":4})",
+               .shapes = {{2, 7}, {1, 1}, {2, 64}}},
               {.name = "reverse",
                .attributes =
                    R"({"d_model":16,"mixer":"mamba","mixer.d_state":8,"mixer.reverse":true})",
@@ -169,6 +173,7 @@ const MixerCases block_cases = {
                                  "a state in f32 under decays of 1 - 1e-4 gathers the rounding of "
                                  "some 10,000 tokens, half a unit each"}}},
     .blocks = {16, 32, 64, 128, 256},
+    .lanes = "mixer.d_inner",
 };
 
 // Attributes are a config.json of transformers' Mamba dialect; the suite writes the checkpoint.
