@@ -37,6 +37,8 @@ class TensorNames {
     // 1 + the largest N among names that begin with "backbone.layers.N."; 0 when there is none.
     // SEQMIX_ERR_LIMIT above kMaxLayers.
     Status count_layers(std::string_view begin, int64_t* count) const;
+    // The value of an integer scalar, which is then used; `out` stays as it is where there is none.
+    Status read_integer(const char* scheme, std::string_view name, int64_t* out);
     // The file's name for a tensor of the scheme.
     std::string stored(std::string_view name) const { return prefix_ + std::string(name); }
 
@@ -49,7 +51,8 @@ class TensorNames {
 };
 
 // Sizes by letter: V vocabulary, D d_model, E d_inner, N d_state, R dt_rank, K d_conv, I d_input,
-// C classes.
+// C classes; of S4: M modes, S copies, H kernels and G outputs of a channel, Q rank, T columns of the
+// step, F inputs and O outputs of output_linear.
 class NameTable {
   public:
     NameTable(const char* scheme, TensorNames& names) : scheme_(scheme), names_(names) {}
