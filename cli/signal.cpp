@@ -90,11 +90,18 @@ Signal::Signal(const ContextOptions& context, const SignalOptions& options)
             kCannotRead, options.model);
         stack_ = true;
     }
-    const seqmix_slot_info x = find_slot(layer_.get(), "x");
+    // A file of blocks alone takes and gives what is between blocks.
+    seqmix_slot_info x = find_slot(layer_.get(), "x");
+    if (x.name == nullptr && find_slot(layer_.get(), "tokens").name == nullptr) {
+        x = find_slot(layer_.get(), "embeds");
+    }
     if (x.name == nullptr) {
         throw Failure(kCannotRead, name_ + ": takes tokens, not numbers (see `run` and `score`)");
     }
     seqmix_slot_info y = find_slot(layer_.get(), stack_ ? "logits" : "y");
+    if (y.name == nullptr && stack_) {
+        y = find_slot(layer_.get(), "hidden");
+    }
     if (y.name == nullptr || x.ndim != 3) {
         throw Failure(kCannotRead, name_ + ": is no layer from one series to another");
     }
