@@ -389,14 +389,16 @@ void add_signal(CLI::App* command, CommonOptions& common, SignalOptions& signal,
     command
         ->add_option("--open", signal.open,
                      "An option of the checkpoint, again for each: what its file does not say")
-        ->type_name("NAME=VALUE");
+        ->type_name("NAME=VALUE")
+        ->allow_extra_args(false);
     if (mixers) {
         model->group(kWhat);
         command->add_option("--mixer", signal.mixer, "A layer type with initial weights")
             ->type_name("TYPE")
             ->group(kWhat);
         command->add_option("--set", signal.settings, "An attribute of the type, again for each")
-            ->type_name("NAME=VALUE");
+            ->type_name("NAME=VALUE")
+            ->allow_extra_args(false);
         command->add_option("--seed", signal.seed, "Start of the random generator")
             ->type_name("N")
             ->capture_default_str();
@@ -465,10 +467,12 @@ void add_classify(CLI::App& app, ClassifyOptions& options, Command& chosen) {
         ->type_name("X");
     command->add_option("--mean", options.mean, "Subtracted then: one for all channels, or each")
         ->type_name("X")
-        ->delimiter(',');
+        ->delimiter(',')
+        ->allow_extra_args(false);
     command->add_option("--std", options.deviation, "Divides then: one for all channels, or each")
         ->type_name("X")
-        ->delimiter(',');
+        ->delimiter(',')
+        ->allow_extra_args(false);
     command
         ->add_option("--labels", options.labels,
                      "The true classes, idx or text; how many are right is said")

@@ -12,7 +12,7 @@
 
 namespace seqmix::mixers {
 
-extern const Mixer norm_mixer;
+extern const Mixer norm_mixer, mlp_mixer;
 
 namespace {
 
@@ -26,7 +26,7 @@ constexpr AttributeSpec kAttributes[] = {
      "y = norm(x + mixer(x)): the norm comes last"},
     {"residual", AttributeType::boolean, "true", 0, 0, nullptr, "x is added to the mixer's output"},
     {"mixer", AttributeType::str, nullptr, 0, 0, nullptr,
-     "type of the mixer; its attributes follow as mixer.<name>, d_model is the block's"},
+     "type of the mixer, or mlp; its attributes follow as mixer.<name>, d_model is the block's"},
 };
 constexpr SlotSpec kSlots[] = {
     {kX, "x", Role::input, false, kReal, "(B,T,D)", "input"},
@@ -69,7 +69,8 @@ class Renumbered : public Weights {
 };
 
 Status describe_inner(const Attributes& given, BlockPlan& plan) {
-    const Mixer* mixer = find_mixer(given.str("mixer"));
+    const Mixer* mixer =
+        given.str("mixer") == mlp_mixer.schema->type ? &mlp_mixer : find_mixer(given.str("mixer"));
     if (mixer == nullptr || mixer->schema->operation) {
         return fail(SEQMIX_ERR_UNKNOWN_TYPE, kSchema.type, ": no mixer '", given.str("mixer"),
                     "' that a block can hold");

@@ -1,6 +1,7 @@
 // From a checkpoint's list of children to bound layers.
 #include "models/formats/checkpoint.h"
 #include "models/stack.h"
+#include "runtime/registry.h"
 
 namespace seqmix {
 namespace {
@@ -63,6 +64,9 @@ Status add_tensor(const Plan& plan, const WeightRef& ref, const Checkpoint& chec
 Status make_child(const ChildSpec& spec, const Checkpoint& checkpoint, Allocator allocator, Isa isa,
                   std::shared_ptr<const LayerCore>* out) {
     const Mixer* mixer = find_model_type(spec.type);
+    if (mixer == nullptr) {
+        mixer = find_mixer(spec.type);
+    }
     if (mixer == nullptr) {
         return fail(SEQMIX_ERR_INTERNAL, "open: no type '", spec.type, "'");
     }

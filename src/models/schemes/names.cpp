@@ -63,6 +63,12 @@ const char* meaning(char letter) {
         case 'G': return "channels";
         case 'Q': return "rank";
         case 'T': return "step columns";
+        case 'W':
+        case 'P': return "rows of a kernel net";
+        case 'A': return "filter_order";
+        case 'B': return "emb_dim";
+        case 'J': return "hidden width";
+        case 'L': return "l_max";
         case 'F': return "inputs of output_linear";
         case 'O': return "outputs of output_linear";
         default: return "a size";

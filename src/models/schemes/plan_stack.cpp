@@ -11,7 +11,16 @@
 namespace seqmix {
 namespace {
 
-enum Scheme : uint8_t { kMambaSsm, kMambaHf, kFalconMamba, kMambalite, kS4Classifier, kS4Block };
+enum Scheme : uint8_t {
+    kMambaSsm,
+    kMambaHf,
+    kFalconMamba,
+    kMambalite,
+    kS4Classifier,
+    kS4Block,
+    kCkcnn,
+    kHyenaDna
+};
 
 struct Known {
     Scheme scheme;
@@ -28,6 +37,8 @@ constexpr Known kKnown[] = {
     {kS4Classifier, "s4_classifier",
      "s4_layers.0.layer.kernel.inv_dt, s4_layers.0.kernel.log_A_real"},
     {kS4Block, "s4_block", "layer.kernel.inv_dt, kernel.log_A_real"},
+    {kCkcnn, "ckcnn", "backbone.0.cconv1.Kernel.kernel_net.0.weight_v"},
+    {kHyenaDna, "hyenadna", "backbone.layers.0.mixer.filter_fn.bias"},
 };
 
 // Models that users have and the library does not run yet: part of a name, and what it tells.
@@ -99,6 +110,12 @@ std::vector<Scheme> candidates(const TensorNames& names, const Json* config) {
         result.push_back(kS4Classifier);
     } else if (is_s4_block(names)) {
         result.push_back(kS4Block);
+    }
+    if (is_ckcnn(names)) {
+        result.push_back(kCkcnn);
+    }
+    if (is_hyenadna(names)) {
+        result.push_back(kHyenaDna);
     }
     return result;
 }
@@ -178,6 +195,8 @@ Status plan_stack(const Checkpoint& checkpoint, const PlanOptions& options, Stac
                 return plan_mamba(MambaFlavour::falcon_mamba, checkpoint, names, lenient, out);
             case kMambalite: return plan_mambalite(names, lenient, out);
             case kS4Classifier: return plan_s4_classifier(names, lenient, scheme_options, out);
+            case kCkcnn: return plan_ckcnn(names, lenient, scheme_options, out);
+            case kHyenaDna: return plan_hyenadna(checkpoint, names, lenient, out);
             case kS4Block: return plan_s4_block(names, lenient, scheme_options, out);
         }
         return fail(SEQMIX_ERR_INTERNAL, "plan_stack: scheme ", static_cast<int32_t>(scheme));

@@ -15,6 +15,12 @@ Status plan_mamba(MambaFlavour flavour, const Checkpoint& checkpoint, TensorName
                   bool lenient, StackSpec& out);
 Status plan_mambalite(TensorNames& names, bool lenient, StackSpec& out);
 
+bool is_ckcnn(const TensorNames& names);
+Status plan_ckcnn(TensorNames& names, bool lenient, SchemeOptions& options, StackSpec& out);
+bool is_hyenadna(const TensorNames& names);
+Status plan_hyenadna(const Checkpoint& checkpoint, TensorNames& names, bool lenient,
+                     StackSpec& out);
+
 bool is_s4_classifier(const TensorNames& names);
 Status plan_s4_classifier(TensorNames& names, bool lenient, SchemeOptions& options, StackSpec& out);
 bool is_s4_block(const TensorNames& names);
