@@ -7,10 +7,10 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
-#include <map>
 #include <nlohmann/json.hpp>
 
 #include "commands.h"
+#include "signal.h"
 
 namespace seqmix_cli {
 
@@ -121,32 +121,6 @@ int bench_model(const BenchOptions& options) {
 
 // ------------------------------------------------------------------ any type
 
-// key=value with a JSON value, or a plain word for a string: dim=64, norm=true, widths=[1,2], init=legs.
-Json settings_json(const std::vector<std::string>& settings, const Json& schema) {
-    std::map<std::string, std::string> types;
-    for (const Json& attribute : schema.value("attributes", Json::array())) {
-        types[attribute.value("name", "")] = attribute.value("type", "");
-    }
-    Json json = Json::object();
-    for (const std::string& setting : settings) {
-        const size_t equals = setting.find('=');
-        if (equals == std::string::npos || equals == 0) {
-            throw Failure(kUsage, "bench: --set takes key=value, not '" + setting + "'");
-        }
-        const std::string key = setting.substr(0, equals);
-        const std::string text = setting.substr(equals + 1);
-        Json value = types[key] == "str" ? Json(text) : Json::parse(text, nullptr, false);
-        if (value.is_discarded()) {
-            value = text;
-        }
-        if (types[key] == "f64" && value.is_number()) {
-            value = value.get<double>();
-        }
-        json[key] = value;
-    }
-    return json;
-}
-
 // Memory for one slot of a call and its argument.
 struct Buffer {
     seqmix_slot_info slot;
@@ -162,22 +136,9 @@ class MixerBench {
         const char* text = nullptr;
         check(seqmix_type_schema(options.mixer.c_str(), &text), kUsage);
         schema_ = Json::parse(text);
-        const Config config = make<Config>([](auto** c) { return seqmix_config_create(c); });
-        check(seqmix_config_set_json(config.get(),
-                                     settings_json(options.settings, schema_).dump().c_str()),
-              kUsage);
-        try {
-            plan_ = make<Layer>(
-                [&](auto** l) {
-                    return seqmix_layer_plan(context_.get(), options.mixer.c_str(), config.get(),
-                                             l);
-                },
-                kUsage);
-        } catch (const Failure& failure) {
-            throw Failure(failure.code,
-                          std::string(failure.what()) + " (attributes: --set NAME=VALUE)");
-        }
-        bind();
+        layer_ = make_mixer(context_.get(), options.mixer, options.settings, 1);
+        check(seqmix_layer_info(layer_.get(), &text));
+        info_ = Json::parse(text);
     }
 
     int run() {
@@ -211,14 +172,12 @@ class MixerBench {
     int64_t limit_of(const seqmix_slot_info& slot) const;
     Buffer buffer(const seqmix_slot_info& slot, int64_t tokens) const;
     void fill(Buffer& buffer, Generator& generator) const;
-    void bind();
     double time(seqmix_state* state, int64_t tokens) const;
     void print(double seconds, double step, const seqmix_state* state) const;
 
     const BenchOptions& options_;
     Context context_;
     Json schema_;
-    Layer plan_;
     Layer layer_;
     Json info_;
 };
@@ -286,27 +245,6 @@ void MixerBench::fill(Buffer& buffer, Generator& generator) const {
                         width);
         }
     }
-}
-
-void MixerBench::bind() {
-    const char* text = nullptr;
-    check(seqmix_layer_info(plan_.get(), &text));
-    info_ = Json::parse(text);
-    std::deque<Buffer> weights;
-    Args args;
-    for (size_t i = 0; i < seqmix_layer_slot_count(plan_.get()); ++i) {
-        const seqmix_slot_info slot = slot_info(plan_.get(), i);
-        if (slot.role == SEQMIX_ROLE_WEIGHT) {
-            weights.push_back(buffer(slot, 1));
-            args.add(slot.slot, weights.back().bytes.data(), weights.back().dtype,
-                     weights.back().shape);
-        }
-    }
-    if (args.size() > 0) {
-        check(seqmix_layer_init(plan_.get(), 1, args.data(), args.size()));
-    }
-    layer_ = make<Layer>(
-        [&](auto** l) { return seqmix_layer_bind(plan_.get(), args.data(), args.size(), l); });
 }
 
 double MixerBench::time(seqmix_state* state, int64_t tokens) const {

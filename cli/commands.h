@@ -8,6 +8,7 @@
 
 #include "model.h"
 #include "sampler.h"
+#include "signal.h"
 
 namespace seqmix_cli {
 
@@ -80,6 +81,40 @@ struct BenchOptions {
     int64_t repeats = 5;
 };
 int run_bench(const BenchOptions& options);
+
+struct StreamOptions {
+    CommonOptions common;
+    SignalOptions signal;
+    std::string input = "-", output = "-";
+    bool sound = false;  // the input is a sound file whatever its name
+    int64_t block = 128;
+    double rate = 48000;  // of raw samples
+};
+int run_stream(const StreamOptions& options);
+
+struct ClassifyOptions {
+    CommonOptions common;
+    SignalOptions signal;
+    std::vector<std::string> inputs;
+    std::vector<double> mean, deviation;  // one a channel, or one for all
+    double scale = 0;                     // 0: 1/255 for images, 1 for series
+    std::string labels;
+    int64_t first = 0, limit = 0;  // items; 0: all
+    int64_t chunk = 0;             // tokens a call; 0: all at once
+};
+int run_classify(const ClassifyOptions& options);
+
+struct PlotOptions {
+    CommonOptions common;
+    SignalOptions signal;
+    InputOptions input;
+    std::string series;
+    std::string what = "matrix";
+    std::string out;
+    int64_t block = 0, lane = 0, tokens = 128;
+    double rate = 0;
+};
+int run_plot(const PlotOptions& options);
 
 struct TypesOptions {
     std::string name;

@@ -378,6 +378,179 @@ void add_bench(CLI::App& app, BenchOptions& options, Command& chosen) {
     });
 }
 
+// What takes numbers: a model, or a type with initial weights.
+void add_signal(CLI::App* command, CommonOptions& common, SignalOptions& signal, bool mixers) {
+    constexpr const char* kWhat = "Layer, one of";
+    CLI::Option* model =
+        command
+            ->add_option("--model", signal.model,
+                         "A checkpoint: safetensors or torch zip, a file or a folder")
+            ->type_name("PATH");
+    command
+        ->add_option("--open", signal.open,
+                     "An option of the checkpoint, again for each: what its file does not say")
+        ->type_name("NAME=VALUE")
+        ->allow_extra_args(false);
+    if (mixers) {
+        model->group(kWhat);
+        command->add_option("--mixer", signal.mixer, "A layer type with initial weights")
+            ->type_name("TYPE")
+            ->group(kWhat);
+        command->add_option("--set", signal.settings, "An attribute of the type, again for each")
+            ->type_name("NAME=VALUE")
+            ->allow_extra_args(false);
+        command->add_option("--seed", signal.seed, "Start of the random generator")
+            ->type_name("N")
+            ->capture_default_str();
+    } else {
+        model->required();
+    }
+    add_context(command, common);
+    add_json(command, common.json);
+}
+
+void add_stream(CLI::App& app, StreamOptions& options, Command& chosen) {
+    CLI::App* command =
+        app.add_subcommand("stream", "Send samples through a layer by blocks, and time the blocks");
+    add_signal(command, options.common, options.signal, true);
+    command
+        ->add_option("--in", options.input,
+                     "Samples: 32-bit floats, channels interleaved, or a sound file by its\n"
+                     "name (.wav, .flac, ...); - is stdin")
+        ->type_name("FILE")
+        ->capture_default_str();
+    command->add_flag("--sound", options.sound, "The input is a sound file whatever its name");
+    command
+        ->add_option("--out", options.output,
+                     "Where the outputs go: 32-bit floats, or a .wav file; - is stdout")
+        ->type_name("FILE")
+        ->capture_default_str();
+    command->add_option("--block", options.block, "Frames a block")
+        ->type_name("N")
+        ->capture_default_str()
+        ->check(range(1, 1 << 24));
+    command
+        ->add_option("--rate", options.rate,
+                     "Frames per second of raw samples, for the real-time factor")
+        ->type_name("HZ")
+        ->capture_default_str()
+        ->check(range(1e-6, 1e12));
+    command->footer(
+        "The real-time factor is the time of the layer's calls over the time that the samples "
+        "last:\n"
+        "below 1 keeps up. A model that pools over time gives one frame of outputs a block, what "
+        "it\n"
+        "would say if the input ended there. Figures go to stderr, for stdout may carry "
+        "samples.\n\n"
+        "Examples:\n"
+        "  seqmix stream --mixer s4d --set d_model=1 --in in.raw --out out.raw --rate 16000\n"
+        "  arecord -f FLOAT_LE -r 48000 | seqmix stream --model M | aplay -f FLOAT_LE -r 48000\n");
+    command->callback([&, command] {
+        require_one(command, {"--model", "--mixer"}, true);
+        chosen = [&] { return run_stream(options); };
+    });
+}
+
+void add_classify(CLI::App& app, ClassifyOptions& options, Command& chosen) {
+    CLI::App* command =
+        app.add_subcommand("classify", "Name the classes of pictures or series, with all logits");
+    command
+        ->add_option("file", options.inputs,
+                     "Pictures (idx as MNIST has it, also .gz; PNG) or series (.npy, or text\n"
+                     "with a line a step)")
+        ->type_name("FILE")
+        ->required();
+    add_signal(command, options.common, options.signal, false);
+    command
+        ->add_option("--scale", options.scale,
+                     "Multiplies every value first; 1/255 for pictures, else 1")
+        ->type_name("X");
+    command->add_option("--mean", options.mean, "Subtracted then: one for all channels, or each")
+        ->type_name("X")
+        ->delimiter(',')
+        ->allow_extra_args(false);
+    command->add_option("--std", options.deviation, "Divides then: one for all channels, or each")
+        ->type_name("X")
+        ->delimiter(',')
+        ->allow_extra_args(false);
+    command
+        ->add_option("--labels", options.labels,
+                     "The true classes, idx or text; how many are right is said")
+        ->type_name("FILE");
+    command->add_option("--first", options.first, "The first item of an idx file")
+        ->type_name("N")
+        ->capture_default_str()
+        ->check(range(0, 1e15));
+    command->add_option("--limit", options.limit, "How many items; 0 is all")
+        ->type_name("N")
+        ->capture_default_str()
+        ->check(range(0, 1e15));
+    command
+        ->add_option("--chunk", options.chunk,
+                     "Steps a call; 0 is all at once, 1 goes step by step")
+        ->type_name("N")
+        ->capture_default_str()
+        ->check(range(0, 1e9));
+    command->footer(
+        "A picture is read row by row: a pixel a step, or a row a step where the model is as wide "
+        "as\n"
+        "a row. A line is the item's name, the class and the logits, with tabs between.\n\n"
+        "Examples:\n"
+        "  seqmix classify --model s4.pth t10k-images-idx3-ubyte.gz --labels "
+        "t10k-labels-idx1-ubyte.gz\n"
+        "  seqmix classify --model ckcnn.pt --open omega_0=31.09 --mean 0.1307 --std 0.3081 "
+        "digit.png\n"
+        "  seqmix classify --model keywords.safetensors mel.npy --json\n");
+    command->callback([&] { chosen = [&] { return run_classify(options); }; });
+}
+
+void add_plot(CLI::App& app, PlotOptions& options, Command& chosen) {
+    CLI::App* command = app.add_subcommand(
+        "plot", "Draw a layer's mixing matrix, its kernel, or the kernel's spectrum");
+    add_signal(command, options.common, options.signal, true);
+    add_input(command, options.input, kMaybeInput);
+    command->add_option("--series", options.series, "A file of numbers, as for classify")
+        ->type_name("FILE")
+        ->group(kMaybeInput);
+    command
+        ->add_option("--what", options.what,
+                     "matrix, kernel (its first column: the response to token 0), or\n"
+                     "spectrum (of the kernel)")
+        ->type_name("WHAT")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"matrix", "kernel", "spectrum"}).description(""));
+    command->add_option("--out", options.out, "The file to write, .svg or .png")
+        ->type_name("FILE")
+        ->required();
+    command->add_option("--block", options.block, "Which block of a model")
+        ->type_name("N")
+        ->capture_default_str()
+        ->check(range(0, 1e6));
+    command->add_option("--lane", options.lane, "Which channel or head")
+        ->type_name("N")
+        ->capture_default_str()
+        ->check(range(0, 1e9));
+    command->add_option("-n,--length", options.tokens, "How many tokens of the input")
+        ->type_name("N")
+        ->capture_default_str()
+        ->check(range(2, 8192));
+    command->add_option("--rate", options.rate, "Tokens per second: a spectrum is then in Hz")
+        ->type_name("HZ")
+        ->check(range(1e-6, 1e12));
+    command->footer(
+        "Without an input it is random. Red is positive, blue negative, the colour the root of "
+        "the\n"
+        "value; --json prints the numbers too.\n\n"
+        "Examples:\n"
+        "  seqmix plot --model models/shakespeare --block 2 --text play.txt --out mixing.svg\n"
+        "  seqmix plot --mixer s4d --set d_model=4 --what spectrum -n 1024 --out s4d.png\n");
+    command->callback([&, command] {
+        require_one(command, {"--model", "--mixer"}, true);
+        require_one(command, {"--text", "--tokens", "--series"}, false);
+        chosen = [&] { return run_plot(options); };
+    });
+}
+
 void add_types(CLI::App& app, TypesOptions& options, Command& chosen) {
     CLI::App* command =
         app.add_subcommand("types", "List the layer types, or print the schema of one");
@@ -441,6 +614,9 @@ int run(int argc, char** argv) {
     EmbedOptions embed;
     SelftestOptions selftest;
     BenchOptions bench;
+    StreamOptions stream;
+    ClassifyOptions classify;
+    PlotOptions plot;
     TypesOptions types;
     StateShowOptions show;
     StateDiffOptions diff;
@@ -457,6 +633,9 @@ int run(int argc, char** argv) {
     add_embed(app, embed, chosen);
     add_selftest(app, selftest, chosen);
     add_bench(app, bench, chosen);
+    add_stream(app, stream, chosen);
+    add_classify(app, classify, chosen);
+    add_plot(app, plot, chosen);
     add_types(app, types, chosen);
     add_state(app, show, diff, chosen);
     if (argc > 1 && argv[1][0] != '-' &&

@@ -62,6 +62,9 @@ have() {
         libgtest-dev) have_header gtest/gtest.h ;;
         libgmock-dev) have_header gmock/gmock.h ;;
         libbenchmark-dev) have_header benchmark/benchmark.h ;;
+        libpng-dev) have_header png.h ;;
+        zlib1g-dev) have_header zlib.h ;;
+        libsndfile1-dev) have_header sndfile.h ;;
         binutils) command -v nm >/dev/null ;;
         pkg-config) command -v pkg-config >/dev/null ;;
         python3) python3 -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null ;;
@@ -149,6 +152,12 @@ need() {
     fi
     die 3 "missing packages: ${lacking[*]}" "$why" \
         "sudo apt-get update && sudo apt-get install --no-install-recommends ${lacking[*]}"
+}
+
+# want LOG: what the program can do more with; a build without them works too.
+want() {
+    install "$1" libpng-dev zlib1g-dev libsndfile1-dev && return 0
+    say "    without ${lacking[*]}: the program then reads and writes no PNG, gzip or sound files"
 }
 
 # The CMake that CMakeLists.txt asks for.

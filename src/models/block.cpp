@@ -1,16 +1,18 @@
-// block: one layer of a model, y = x + mixer(norm(x)); norm and residual are optional. The mixer is
-// any registered one; its attributes, weights and state tensors keep their names behind "mixer." and
+// block: one layer of a model, y = x + mixer(norm(x)), or norm(x + mixer(x)); norm and residual are
+// optional. The mixer is any registered one; its attributes, weights and state tensors keep their names behind "mixer." and
 // their slot numbers behind 100.
 #include <algorithm>
+#include <vector>
 
 #include "contract/recurrent.h"
 #include "primitives/elementwise/kernel.h"
+#include "primitives/norm/reference.h"
 #include "runtime/layer.h"
 #include "runtime/registry.h"
 
 namespace seqmix::mixers {
 
-extern const Mixer norm_mixer;
+extern const Mixer norm_mixer, mlp_mixer;
 
 namespace {
 
@@ -20,9 +22,11 @@ constexpr AttributeSpec kAttributes[] = {
     {"d_model", AttributeType::i64, nullptr, 1, kMaxSize, nullptr, "width D"},
     {"norm", AttributeType::str, "rms", 0, 0, "rms|layer|none", "normalisation before the mixer"},
     {"norm_eps", AttributeType::f64, "1e-5", 0, 1, nullptr, "epsilon of the norm"},
+    {"postnorm", AttributeType::boolean, "false", 0, 0, nullptr,
+     "y = norm(x + mixer(x)): the norm comes last"},
     {"residual", AttributeType::boolean, "true", 0, 0, nullptr, "x is added to the mixer's output"},
     {"mixer", AttributeType::str, nullptr, 0, 0, nullptr,
-     "type of the mixer; its attributes follow as mixer.<name>, d_model is the block's"},
+     "type of the mixer, or mlp; its attributes follow as mixer.<name>, d_model is the block's"},
 };
 constexpr SlotSpec kSlots[] = {
     {kX, "x", Role::input, false, kReal, "(B,T,D)", "input"},
@@ -31,16 +35,13 @@ constexpr SlotSpec kSlots[] = {
     {kNormBias, "norm.bias", Role::weight, false, kWeight, "(D)", "shift of a LayerNorm"},
 };
 constexpr Schema kSchema = {
-    "block",     "One layer of a model: norm, mixer, residual",
-    "",          false,
-    kAttributes, kSlots,
-    {},          {.stateful = true},
-    512,
+    "block", "One layer of a model: norm, mixer, residual", "",  false, kAttributes, kSlots,
+    {},      {.stateful = true, .materialize = true},       512,
 };
 
 struct BlockPlan : Plan {
     int64_t D;
-    bool residual;
+    bool residual, postnorm;
     std::unique_ptr<Plan> norm;  // null = none
     std::unique_ptr<Plan> inner;
 };
@@ -48,6 +49,7 @@ struct BlockPlan : Plan {
 struct BlockBound : Bound {
     const BlockPlan* plan;
     const ElementwiseKernels* kernels;
+    Allocator allocator;
     std::unique_ptr<Bound> norm, inner;
     // The inner mixers' weights, renumbered; they outlive the bounds that read them.
     std::unique_ptr<Weights> norm_weights, inner_weights;
@@ -67,7 +69,8 @@ class Renumbered : public Weights {
 };
 
 Status describe_inner(const Attributes& given, BlockPlan& plan) {
-    const Mixer* mixer = find_mixer(given.str("mixer"));
+    const Mixer* mixer =
+        given.str("mixer") == mlp_mixer.schema->type ? &mlp_mixer : find_mixer(given.str("mixer"));
     if (mixer == nullptr || mixer->schema->operation) {
         return fail(SEQMIX_ERR_UNKNOWN_TYPE, kSchema.type, ": no mixer '", given.str("mixer"),
                     "' that a block can hold");
@@ -111,6 +114,8 @@ Status describe_inner(const Attributes& given, BlockPlan& plan) {
               [](const Slot& a, const Slot& b) { return a.slot < b.slot; });
     plan.capabilities.stateful = plan.inner->capabilities.stateful;
     plan.capabilities.causal = plan.inner->capabilities.causal;
+    plan.capabilities.constant_state = plan.inner->capabilities.constant_state;
+    plan.capabilities.materialize = plan.inner->capabilities.materialize;
     plan.chunk = plan.inner->chunk;
     if (mixer->schema->capabilities.reversible) {
         plan.reverse = plan.inner->attributes.flag("reverse");
@@ -123,6 +128,7 @@ Status describe(const Attributes& given, std::unique_ptr<Plan>& out) {
     plan->attributes = given;
     plan->D = given.i64("d_model");
     plan->residual = given.flag("residual");
+    plan->postnorm = given.flag("postnorm");
     plan->sizes = {{"D", plan->D}};
     SEQMIX_TRY(resolve_slots(kSchema, *plan));
     const std::string& kind = given.str("norm");
@@ -148,6 +154,7 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     const auto& plan = static_cast<const BlockPlan&>(call.plan);
     auto bound = std::make_unique<BlockBound>();
     bound->plan = &plan;
+    bound->allocator = call.allocator;
     bound->kernels = SEQMIX_SELECT_KERNELS(call.isa, elementwise_kernels);
     bound->inner_weights = std::make_unique<Renumbered>(call.weights, kMixer);
     bound->norm_weights = std::make_unique<Renumbered>(call.weights, 0);  // same numbers
@@ -202,18 +209,53 @@ void run_block(const Bound& base, const Call& call) {
     std::fill_n(slots, kInnerSlots, Matrix{});
     Matrix normed{inner.scratch.take<T>(call.tokens * plan.D), plan.D, 0};
     inner.slots = slots;
-    slots[kX] = call.slot(kX);
-    if (bound.norm != nullptr) {
-        slots[kY] = normed;
+    const auto run_norm = [&](const Matrix& x, const Matrix& y) {
+        slots[kX] = x;
+        slots[kY] = y;
         (kReference ? norm_mixer.run_reference : norm_mixer.run)(*bound.norm, inner);
-        slots[kX] = normed;
+    };
+    const bool before = bound.norm != nullptr && !plan.postnorm;
+    if (before) {
+        run_norm(call.slot(kX), normed);
     }
+    slots[kX] = before ? normed : call.slot(kX);
     slots[kY] = call.slot(kY);
     const Mixer& mixer = *plan.inner->mixer;
     (kReference ? mixer.run_reference : mixer.run)(*bound.inner, inner);
     if (plan.residual) {
         (kReference ? add_rows_reference : add_rows)(bound, call, call.slot(kX), call.slot(kY));
     }
+    if (bound.norm != nullptr && plan.postnorm) {
+        run_norm(call.slot(kY), call.slot(kY));
+    }
+}
+
+LaneInfo lanes(const Plan& base) {
+    const Plan& inner = *static_cast<const BlockPlan&>(base).inner;
+    return inner.mixer->lanes == nullptr ? LaneInfo{} : inner.mixer->lanes(inner);
+}
+
+// The mixer's own matrix for what the norm makes of x.
+void materialize(const Bound& base, const MaterializeCall& call) {
+    const auto& bound = static_cast<const BlockBound&>(base);
+    const BlockPlan& plan = *bound.plan;
+    std::vector<double> normed;
+    std::vector<Matrix> slots(static_cast<size_t>(plan.inner->slot_limit()));
+    slots[kX] = call.slots[kX];
+    if (plan.norm != nullptr && !plan.postnorm) {
+        normed.resize(static_cast<size_t>(call.tokens * plan.D));
+        const Array<double> weight =
+            weight_f64(bound.norm_weights->get(kNormWeight, 0), bound.allocator);
+        const Array<double> bias =
+            weight_f64(bound.norm_weights->get(kNormBias, 0), bound.allocator);
+        (bias ? reference::layer_norm : reference::rms_norm)(
+            call.tokens, plan.D, call.slots[kX].as<double>(), weight.data(), bias.data(),
+            plan.attributes.f64("norm_eps"), normed.data());
+        slots[kX] = {normed.data(), plan.D, 0};
+    }
+    MaterializeCall inner = call;
+    inner.slots = slots.data();
+    plan.inner->mixer->materialize(*bound.inner, inner);
 }
 
 void init(const Plan& base, const Slot& slot, Random& random, double* out) {
@@ -231,7 +273,7 @@ void init(const Plan& base, const Slot& slot, Random& random, double* out) {
 }  // namespace
 
 extern const Mixer block_mixer;
-const Mixer block_mixer = {&kSchema,          describe, bind,    scratch, run_block<float>,
-                           run_block<double>, nullptr,  nullptr, init,    nullptr};
+const Mixer block_mixer = {&kSchema,          describe, bind,        scratch, run_block<float>,
+                           run_block<double>, lanes,    materialize, init,    nullptr};
 
 }  // namespace seqmix::mixers

@@ -111,7 +111,10 @@ const MixerCases pool_cases = {
                .shapes = {{2, 7}, {1, 1}, {2, 64}, {1, 513}, {2, 1100}}},
               {.name = "d1531",
                .attributes = R"({"d_model":1531,"kind":"mean"})",
-               .shapes = {{1, 7}, {2, 3}}}},
+               .shapes = {{1, 7}, {2, 3}}},
+              {.name = "last",
+               .attributes = R"({"d_model":24,"kind":"last"})",
+               .shapes = {{2, 7}, {1, 1}, {2, 64}}}},
     .sweeps = {{.name = "mean", .attributes = R"({"d_model":$,"kind":"mean"})"}},
     .long_runs = {{.name = "mean",
                    .attributes = R"({"d_model":3})",
@@ -126,6 +129,28 @@ const MixerCases pool_cases = {
                  .shape = {1, 2048},
                  .work = {.flops = 2048 * 768, .bytes = 4 * 2048 * 768},
                  .limit = Limit::read}},
+};
+
+extern const MixerCases mlp_cases;
+const MixerCases mlp_cases = {
+    .type = "mlp",
+    .ranges = {{"x", -3.0, 3.0}, {"fc1.bias", -0.5, 0.5}, {"fc2.bias", -0.5, 0.5}},
+    .cases = {{.name = "gelu",
+               .attributes = R"({"d_model":24,"d_hidden":33})",
+               .shapes = {{2, 7}, {1, 1}, {2, 64}, {1, 513}}},
+              {.name = "tanh",
+               .attributes = R"({"d_model":17,"d_hidden":48,"activation":"gelu_tanh"})",
+               .shapes = {{2, 7}, {1, 1}, {2, 64}}},
+              {.name = "no_bias",
+               .attributes = R"({"d_model":32,"d_hidden":64,"bias":false})",
+               .shapes = {{2, 7}, {2, 64}}}},
+    .sweeps = {{.name = "hidden", .attributes = R"({"d_model":5,"d_hidden":$})"},
+               {.name = "width",
+                .attributes = R"({"d_model":$,"d_hidden":6,"activation":"gelu_tanh"})"}},
+    .benches = {{.name = "B1_T512_D768_I3072",
+                 .attributes = R"({"d_model":768,"d_hidden":3072})",
+                 .shape = {1, 512},
+                 .work = linear(512, 768, 2 * 3072)}},
 };
 
 extern const MixerCases block_cases;
@@ -151,6 +176,10 @@ const MixerCases block_cases = {
                .attributes = R"({"d_model":16,"norm":"none","residual":false,"mixer":"mamba",)"
                              R"("mixer.d_state":8})",
                .shapes = {{2, 7}, {2, 64}}},
+              {.name = "postnorm",
+               .attributes = R"({"d_model":19,"norm":"layer","norm_eps":1e-5,"postnorm":true,)"
+                             R"("mixer":"mamba","mixer.d_state":4})",
+               .shapes = {{2, 7}, {1, 1}, {2, 64}}},
               {.name = "reverse",
                .attributes =
                    R"({"d_model":16,"mixer":"mamba","mixer.d_state":8,"mixer.reverse":true})",
@@ -169,6 +198,7 @@ const MixerCases block_cases = {
                                  "a state in f32 under decays of 1 - 1e-4 gathers the rounding of "
                                  "some 10,000 tokens, half a unit each"}}},
     .blocks = {16, 32, 64, 128, 256},
+    .lanes = "mixer.d_inner",
 };
 
 // Attributes are a config.json of transformers' Mamba dialect; the suite writes the checkpoint.

@@ -1,16 +1,13 @@
 // From a checkpoint's list of children to bound layers.
 #include "models/formats/checkpoint.h"
 #include "models/stack.h"
+#include "runtime/registry.h"
 
 namespace seqmix {
 namespace {
 
-struct OpenOptions {
-    bool lenient = false;
-    std::string scheme = "auto";
-};
-
-Status read_options(const Attributes& given, OpenOptions* out) {
+// What is not of opening itself is the scheme's.
+Status read_options(const Attributes& given, PlanOptions* out) {
     for (const auto& [name, value] : given) {
         const auto* text = std::get_if<std::string>(&value);
         if (name == "lenient") {
@@ -32,8 +29,7 @@ Status read_options(const Attributes& given, OpenOptions* out) {
                             "', expected mapped");
             }
         } else {
-            return fail(SEQMIX_ERR_UNKNOWN_ATTRIBUTE, "open: no option '", name,
-                        "', expected one of: lenient, scheme, weights");
+            out->scheme_options.set(name, value);
         }
     }
     return Status();
@@ -68,6 +64,9 @@ Status add_tensor(const Plan& plan, const WeightRef& ref, const Checkpoint& chec
 Status make_child(const ChildSpec& spec, const Checkpoint& checkpoint, Allocator allocator, Isa isa,
                   std::shared_ptr<const LayerCore>* out) {
     const Mixer* mixer = find_model_type(spec.type);
+    if (mixer == nullptr) {
+        mixer = find_mixer(spec.type);
+    }
     if (mixer == nullptr) {
         return fail(SEQMIX_ERR_INTERNAL, "open: no type '", spec.type, "'");
     }
@@ -111,12 +110,12 @@ std::string stack_info(const LayerCore& core, const StackSpec& spec, const Check
 
 Status open_model(const std::string& path, const Attributes& given, Allocator allocator, Isa isa,
                   std::shared_ptr<const LayerCore>* out) {
-    OpenOptions options;
+    PlanOptions options;
     SEQMIX_TRY(read_options(given, &options));
     Checkpoint checkpoint;
     SEQMIX_TRY(open_checkpoint(path, checkpoint));
     StackSpec spec;
-    SEQMIX_TRY(plan_stack(checkpoint, options.scheme, options.lenient, spec));
+    SEQMIX_TRY(plan_stack(checkpoint, options, spec));
     std::vector<std::shared_ptr<const LayerCore>> children;
     std::string missing;
     for (const ChildSpec& child : spec.children) {

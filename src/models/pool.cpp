@@ -1,5 +1,6 @@
-// pool: the mean over all tokens of a row since the state's start, given at the row's last token.
-// The running sum is the state, so a mean over chunks is the mean over the whole.
+// pool: the mean over all tokens of a row since the state's start, given at the row's last token, or
+// that last token itself. The running sum is the state, so a mean over chunks is the mean over the
+// whole; the last token needs no state.
 #include <algorithm>
 
 #include "contract/recurrent.h"
@@ -12,18 +13,18 @@ enum : int32_t { kX = 0, kY = 1, kSum = 2 };
 
 constexpr AttributeSpec kAttributes[] = {
     {"d_model", AttributeType::i64, nullptr, 1, kMaxSize, nullptr, "width D"},
-    {"kind", AttributeType::str, "mean", 0, 0, "mean", "how tokens are pooled"},
+    {"kind", AttributeType::str, "mean", 0, 0, "mean|last", "how tokens are pooled"},
 };
 constexpr SlotSpec kSlots[] = {
     {kX, "x", Role::input, false, kReal, "(B,T,D)", "input"},
     {kY, "y", Role::output, false, kReal, "(R,D)",
-     "the mean at each row's last token; zeros for a row without tokens", nullptr, true},
+     "the mean, or last token, of each row; zeros for a row without tokens", nullptr, true},
 };
 constexpr StateSpec kStates[] = {
     {kSum, "sum", "(D+1)", false, "sum over the tokens so far, and their number"},
 };
 constexpr Schema kSchema = {
-    "pool",      "Mean over the tokens of a row",
+    "pool",      "Mean over the tokens of a row, or its last token",
     "",          false,
     kAttributes, kSlots,
     kStates,     {.stateful = true},
@@ -32,6 +33,7 @@ constexpr Schema kSchema = {
 
 struct PoolPlan : Plan {
     int64_t D;
+    bool mean;
 };
 
 struct PoolBound : Bound {
@@ -44,6 +46,12 @@ Status describe(const Attributes& attributes, std::unique_ptr<Plan>& out) {
     plan->D = attributes.i64("d_model");
     plan->sizes = {{"D", plan->D}};
     SEQMIX_TRY(resolve_slots(kSchema, *plan));
+    plan->mean = attributes.str("kind") == "mean";
+    if (!plan->mean) {
+        plan->states.clear();
+        remove_slot(*plan, "sum");
+        plan->capabilities.stateful = false;
+    }
     out = std::move(plan);
     return Status();
 }
@@ -59,11 +67,26 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
 
 size_t scratch(const Plan&, const StepShape&) { return 0; }
 
+template <class T>
+void pool_last(const Call& call, int64_t D) {
+    const Matrix &x = call.slot(kX), &y = call.slot(kY);
+    for (int64_t s = 0; s < call.segment_count; ++s) {
+        const Segment& segment = call.segments[s];
+        if (segment.last) {
+            std::copy_n(x.as<T>() + (segment.first + segment.count - 1) * x.stride, D,
+                        y.as<T>() + segment.row * y.stride);
+        }
+    }
+}
+
 // The sum is one chain over tokens per channel, so cuts of time change nothing.
 template <class T>
 void pool(const Bound& base, const Call& call) {
     const auto& bound = static_cast<const PoolBound&>(base);
     const int64_t D = bound.plan->D;
+    if (!bound.plan->mean) {
+        return pool_last<T>(call, D);
+    }
     const Matrix &x = call.slot(kX), &y = call.slot(kY);
     call.parallel_for(call.run_count, [&](int64_t r, size_t) {
         const RowRun& run = call.runs[r];

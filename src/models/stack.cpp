@@ -276,7 +276,7 @@ Status make_stack(const StackSpec& spec, std::vector<std::shared_ptr<const Layer
     auto plan = std::make_unique<mixers::StackPlan>();
     plan->mixer = &mixers::stack_mixer;
     plan->attributes = spec.attributes;
-    bool stateful = false;
+    bool stateful = false, causal = true, constant = true;
     int64_t chunk = 1;
     for (size_t i = 0; i < children.size(); ++i) {
         const std::string& role = children[i]->role;
@@ -290,25 +290,42 @@ Status make_stack(const StackSpec& spec, std::vector<std::shared_ptr<const Layer
                               : plan->first) = index;
         }
         stateful = stateful || children[i]->stateful();
+        causal = causal && children[i]->plan->capabilities.causal;
+        constant = constant && children[i]->plan->capabilities.constant_state;
         chunk = std::max(chunk, children[i]->plan->chunk);
     }
-    if (plan->first < 0 || plan->head < 0) {
-        return fail(SEQMIX_ERR_INTERNAL, "stack: no embedding, encoder or head");
+    const auto child = [&](int32_t index) {
+        return index < 0 ? nullptr : children[static_cast<size_t>(index)].get();
+    };
+    const LayerCore *first = child(plan->first), *head = child(plan->head);
+    if (head == nullptr && plan->pool >= 0) {
+        return fail(SEQMIX_ERR_INTERNAL, "stack: a pool and no head");
     }
-    const Plan& head = *children[static_cast<size_t>(plan->head)]->plan;
     plan->D = attribute(spec, "d_model");
-    plan->sizes = {{"V", head.sizes.at("O")}, {"D", plan->D}, {"I", attribute(spec, "d_input")}};
+    plan->sizes = {{"V", head == nullptr ? plan->D : head->plan->sizes.at("O")},
+                   {"D", plan->D},
+                   {"I", attribute(spec, "d_input")}};
     SEQMIX_TRY(resolve_slots(mixers::kSchema, *plan));
-    const bool ids = children[static_cast<size_t>(plan->first)]->role == "embedding";
-    remove_slot(*plan, ids ? "x" : "tokens");
+    // A file of blocks alone takes and gives what is between blocks.
+    if (first == nullptr || first->role == "embedding") {
+        remove_slot(*plan, "x");
+    }
+    if (first == nullptr || first->role != "embedding") {
+        remove_slot(*plan, "tokens");
+    }
     Slot* logits = plan->find("logits");
     const bool pools = plan->pool >= 0;
     logits->shape_text = pools ? "(R,V)" : "(B,T,V)";
     logits->shapes.erase(logits->shapes.begin() + (pools ? 0 : 1));
-    if (pools) {
+    if (pools || head == nullptr) {
         remove_slot(*plan, "logits_last");
     }
+    if (head == nullptr) {
+        remove_slot(*plan, "logits");
+    }
     plan->capabilities.stateful = stateful;
+    plan->capabilities.causal = causal;
+    plan->capabilities.constant_state = constant;
     plan->chunk = chunk;
     plan->children = children;
 

@@ -195,6 +195,11 @@ Status ForwardCall::check_state() {
         }
         int64_t position = 0;
         SEQMIX_TRY(row_position(*state_, row, &position));  // fails if the children differ
+        if (position > 0 && !plan_.capabilities.causal) {
+            return fail(SEQMIX_ERR_UNSUPPORTED, type,
+                        ": takes whole sequences (it is not causal), ", "but row ", row,
+                        " of the state is at position ", position, ", expected 0: reset it");
+        }
     }
     return Status();
 }

@@ -87,7 +87,8 @@ Status materialize(const seqmix_layer& layer, const seqmix_arg* args, size_t n,
     const LayerCore& core = *layer.core;
     const Plan& plan = *core.plan;
     const char* type = core.type();
-    if (core.mixer().materialize == nullptr || options.kind != 0) {
+    if (core.mixer().materialize == nullptr || !plan.capabilities.materialize ||
+        options.kind != 0) {
         return fail(SEQMIX_ERR_UNSUPPORTED, type, ": no mixing matrix of kind ", options.kind);
     }
     if (core.bound == nullptr) {

@@ -129,7 +129,7 @@ class Case(unittest.TestCase):
 
 class CommandLine(Case):
     COMMANDS = [["inspect"], ["run"], ["score"], ["embed"], ["selftest"], ["bench"], ["types"],
-                ["state"], ["state", "show"], ["state", "diff"]]
+                ["stream"], ["classify"], ["plot"], ["state"], ["state", "show"], ["state", "diff"]]
 
     def test_help_has_examples(self):
         for command in [[], *self.COMMANDS]:

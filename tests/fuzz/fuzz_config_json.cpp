@@ -52,7 +52,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         }
         for (const bool lenient : {false, true}) {
             seqmix::StackSpec spec;
-            if (!seqmix::plan_stack(checkpoint, "auto", lenient, spec).ok() &&
+            if (!seqmix::plan_stack(checkpoint, {"auto", lenient, {}}, spec).ok() &&
                 seqmix::error_text::get()[0] == '\0') {
                 std::abort();
             }

@@ -27,7 +27,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (const char* scheme : {"auto", "mamba_ssm", "mamba_hf", "falcon_mamba", "mambalite"}) {
         for (const bool lenient : {false, true}) {
             seqmix::StackSpec spec;
-            if (!seqmix::plan_stack(checkpoint, scheme, lenient, spec).ok()) {
+            if (!seqmix::plan_stack(checkpoint, {scheme, lenient, {}}, spec).ok()) {
                 continue;
             }
             for (const seqmix::ChildSpec& child : spec.children) {

@@ -35,7 +35,7 @@ void open(const std::string& bytes) {
     checkpoint.tensors = std::move(file.tensors);
     for (const bool lenient : {false, true}) {
         seqmix::StackSpec spec;
-        (void)seqmix::plan_stack(checkpoint, "auto", lenient, spec).ok();
+        (void)seqmix::plan_stack(checkpoint, {"auto", lenient, {}}, spec).ok();
     }
 }
 

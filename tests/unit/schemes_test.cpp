@@ -125,7 +125,7 @@ Outcome plan(const Tensors& tensors, const Json& config, const std::string& sche
         bytes.data(), bytes.size(), config.is_null() ? std::string_view() : std::string_view(text),
         checkpoint);
     EXPECT_TRUE(outcome.status.ok()) << message();
-    outcome.status = seqmix::plan_stack(checkpoint, scheme, lenient, outcome.spec);
+    outcome.status = seqmix::plan_stack(checkpoint, {scheme, lenient, {}}, outcome.spec);
     outcome.text = outcome.status.ok() ? "" : message();
     return outcome;
 }
@@ -649,7 +649,7 @@ StackSpec plan_file(const std::string& path) {
     Checkpoint checkpoint;
     StackSpec spec;
     EXPECT_TRUE(seqmix::open_checkpoint(path, checkpoint).ok()) << message();
-    EXPECT_TRUE(seqmix::plan_stack(checkpoint, "auto", false, spec).ok()) << message();
+    EXPECT_TRUE(seqmix::plan_stack(checkpoint, {}, spec).ok()) << message();
     EXPECT_TRUE(spec.missing.empty() && spec.unexpected.empty() && spec.ignored.empty());
     for (const ChildSpec& child : spec.children) {
         for (const auto& weight : child.weights) {
@@ -739,8 +739,7 @@ TEST(Schemes, RefusesModelsOfOthersByName) {
         EXPECT_EQ(opened.ok(), row.opens) << row.path << ": " << message();
         if (opened.ok()) {
             StackSpec spec;
-            EXPECT_EQ(seqmix::plan_stack(checkpoint, "auto", false, spec).code(),
-                      SEQMIX_ERR_UNSUPPORTED)
+            EXPECT_EQ(seqmix::plan_stack(checkpoint, {}, spec).code(), SEQMIX_ERR_UNSUPPORTED)
                 << row.path;
         }
         EXPECT_CONTAINS(message(), row.part);

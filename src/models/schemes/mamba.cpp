@@ -84,17 +84,11 @@ Outline make_outline(MambaFlavour flavour, const TensorNames& names, const Mamba
 }
 
 void expect_names(const Outline& outline, NameTable& table, StackSpec& out) {
-    const auto add_child = [&](const char* role, const char* type) {
-        out.children.emplace_back();
-        out.children.back().role = role;
-        out.children.back().type = type;
-        return out.children.size() - 1;
-    };
-    size_t child = add_child("embedding", "embedding");
+    size_t child = out.add_child("embedding", "embedding");
     table.expect(child, outline.embedding, "weight", "V,D");
     for (int64_t layer = 0; layer < outline.layers; ++layer) {
         const std::string prefix = std::string(kLayers) + std::to_string(layer) + ".";
-        child = add_child("block", "block");
+        child = out.add_child("block", "block");
         table.expect(child, prefix + "norm.weight", "norm.weight", "D");
         if (outline.layer_norm) {
             table.expect(child, prefix + "norm.bias", "norm.bias", "D");
@@ -104,12 +98,12 @@ void expect_names(const Outline& outline, NameTable& table, StackSpec& out) {
         table.ignore(prefix + "mixer.b_c_rms");
         table.ignore(prefix + "mixer.dt_rms");
     }
-    child = add_child("norm", "norm");
+    child = out.add_child("norm", "norm");
     table.expect(child, "backbone.norm_f.weight", "weight", "D");
     if (outline.layer_norm) {
         table.expect(child, "backbone.norm_f.bias", "bias", "D");
     }
-    child = add_child("head", "linear");
+    child = out.add_child("head", "linear");
     table.expect(child, outline.tied ? outline.embedding : "lm_head.weight", "weight", "V,D");
 }
 
@@ -158,11 +152,7 @@ void set_attributes(const Outline& outline, const MambaConfig& config, const Nam
             set_linear_attributes(d_model, vocab_size, false, attributes);
         }
     }
-    out.attributes.set("vocab_size", vocab_size);
-    out.attributes.set("d_model", d_model);
-    out.attributes.set("d_input", int64_t{0});
-    out.attributes.set("n_classes", int64_t{0});
-    out.attributes.set("tied", outline.tied);
+    set_stack_attributes(table, outline.tied, out);
 }
 
 }  // namespace
@@ -230,6 +220,14 @@ void set_linear_attributes(int64_t d_in, int64_t d_out, bool bias, Attributes& a
     attributes.set("d_in", d_in);
     attributes.set("d_out", d_out);
     attributes.set("bias", bias);
+}
+
+void set_stack_attributes(const NameTable& table, bool tied, StackSpec& out) {
+    out.attributes.set("vocab_size", table.size('V'));
+    out.attributes.set("d_model", table.size('D'));
+    out.attributes.set("d_input", table.size('I'));
+    out.attributes.set("n_classes", table.size('C'));
+    out.attributes.set("tied", tied);
 }
 
 }  // namespace seqmix

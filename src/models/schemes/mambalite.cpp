@@ -13,17 +13,11 @@ Status plan_mambalite(TensorNames& names, bool lenient, StackSpec& out) {
     const bool encoder_bias = names.has("linear_in.bias");
     const bool head_bias = names.has("classifier.bias");
 
-    enum Child : size_t { kEncoder, kBlock, kPool, kHead, kChildren };
-    constexpr struct {
-        const char* role;
-        const char* type;
-    } kKinds[kChildren] = {
-        {"encoder", "linear"}, {"block", "block"}, {"pool", "pool"}, {"head", "linear"}};
-    for (const auto& kind : kKinds) {
-        out.children.emplace_back();
-        out.children.back().role = kind.role;
-        out.children.back().type = kind.type;
-    }
+    enum Child : size_t { kEncoder, kBlock, kPool, kHead };
+    out.add_child("encoder", "linear");
+    out.add_child("block", "block");
+    out.add_child("pool", "pool");
+    out.add_child("head", "linear");
     NameTable table(kScheme, names);
     table.expect(kEncoder, "linear_in.weight", "weight", "D,I");
     if (encoder_bias) {
@@ -50,12 +44,7 @@ Status plan_mambalite(TensorNames& names, bool lenient, StackSpec& out) {
     out.children[kPool].attributes.set("d_model", d_model);
     out.children[kPool].attributes.set("kind", std::string("mean"));
     set_linear_attributes(d_model, table.size('C'), head_bias, out.children[kHead].attributes);
-
-    out.attributes.set("vocab_size", int64_t{0});
-    out.attributes.set("d_model", d_model);
-    out.attributes.set("d_input", table.size('I'));
-    out.attributes.set("n_classes", table.size('C'));
-    out.attributes.set("tied", false);
+    set_stack_attributes(table, false, out);
     return {};
 }
 

@@ -57,6 +57,20 @@ const char* meaning(char letter) {
         case 'K': return "d_conv";
         case 'I': return "d_input";
         case 'C': return "n_classes";
+        case 'M': return "modes";
+        case 'S': return "n_ssm";
+        case 'H': return "kernels";
+        case 'G': return "channels";
+        case 'Q': return "rank";
+        case 'T': return "step columns";
+        case 'W':
+        case 'P': return "rows of a kernel net";
+        case 'A': return "filter_order";
+        case 'B': return "emb_dim";
+        case 'J': return "hidden width";
+        case 'L': return "l_max";
+        case 'F': return "inputs of output_linear";
+        case 'O': return "outputs of output_linear";
         default: return "a size";
     }
 }
@@ -143,6 +157,29 @@ Status TensorNames::count_layers(std::string_view begin, int64_t* count) const {
         }
     }
     *count = result;
+    return {};
+}
+
+Status TensorNames::read_integer(const char* scheme, std::string_view name, int64_t* out) {
+    Entry* entry = find(name);
+    if (entry == nullptr) {
+        return {};
+    }
+    entry->used = true;
+    const StoredTensor& tensor = *entry->tensor;
+    const int64_t width = dtype_size(tensor.dtype);
+    const bool integer = tensor.dtype == DType::i64 || tensor.dtype == DType::i32;
+    if (!integer || tensor.bytes != static_cast<uint64_t>(width)) {
+        return fail(SEQMIX_ERR_SHAPE, scheme, ": tensor ", in_quotes(*entry->stored_name),
+                    " has shape ",
+                    Dims{tensor.shape.data(), static_cast<int32_t>(tensor.shape.size())}, " ",
+                    tensor.dtype_text, ", expected one integer");
+    }
+    *out = static_cast<int64_t>(element_to_f64(tensor.data, tensor.dtype));
+    if (*out < 0 || *out > int64_t{1} << 30) {
+        return fail(SEQMIX_ERR_LIMIT, scheme, ": tensor ", in_quotes(*entry->stored_name), " is ",
+                    *out, ", expected 0 to ", int64_t{1} << 30);
+    }
     return {};
 }
 

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <string>
 #include <string_view>
@@ -37,6 +38,8 @@ class TensorNames {
     // 1 + the largest N among names that begin with "backbone.layers.N."; 0 when there is none.
     // SEQMIX_ERR_LIMIT above kMaxLayers.
     Status count_layers(std::string_view begin, int64_t* count) const;
+    // The value of an integer scalar, which is then used; `out` stays as it is where there is none.
+    Status read_integer(const char* scheme, std::string_view name, int64_t* out);
     // The file's name for a tensor of the scheme.
     std::string stored(std::string_view name) const { return prefix_ + std::string(name); }
 
@@ -49,13 +52,17 @@ class TensorNames {
 };
 
 // Sizes by letter: V vocabulary, D d_model, E d_inner, N d_state, R dt_rank, K d_conv, I d_input,
-// C classes.
+// C classes; of S4: M modes, S copies, H kernels and G outputs of a channel, Q rank, T columns of the
+// step, F inputs and O outputs of output_linear; of CKCNN: E hidden width, W and P rows of the last
+// layer of a kernel net; of HyenaDNA: A filter_order, B emb_dim, J hidden width of the MLP, L l_max.
 class NameTable {
   public:
     NameTable(const char* scheme, TensorNames& names) : scheme_(scheme), names_(names) {}
 
     // The next tensor: of child `child`, for its slot `slot`, with a shape of literals.
     void expect(size_t child, std::string name, std::string slot, const char* shape);
+    // A shape that is put together, kept as long as the table.
+    const char* keep(const std::string& shape) { return kept_.emplace_back(shape).c_str(); }
     // A name that may be there and is not used: a literal name.
     void ignore(std::string_view name);
     // Fills the children's weights and missing slots and the three lists of `out`.
@@ -90,6 +97,7 @@ class NameTable {
     TensorNames& names_;
     std::vector<Expected> expected_;
     std::vector<std::string> ignored_;
+    std::deque<std::string> kept_;
     std::array<int64_t, 26> sizes_{};
     std::array<const std::string*, 26> origins_{};  // null: not from a tensor
 };

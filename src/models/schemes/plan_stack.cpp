@@ -1,4 +1,6 @@
 // Which naming scheme a checkpoint follows.
+#include <algorithm>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,7 +11,16 @@
 namespace seqmix {
 namespace {
 
-enum Scheme : uint8_t { kMambaSsm, kMambaHf, kFalconMamba, kMambalite };
+enum Scheme : uint8_t {
+    kMambaSsm,
+    kMambaHf,
+    kFalconMamba,
+    kMambalite,
+    kS4Classifier,
+    kS4Block,
+    kCkcnn,
+    kHyenaDna
+};
 
 struct Known {
     Scheme scheme;
@@ -23,6 +34,11 @@ constexpr Known kKnown[] = {
     {kFalconMamba, "falcon_mamba",
      "backbone.embeddings.weight, config.json model_type falcon_mamba"},
     {kMambalite, "mambalite", "mamba.A_log with linear_in.weight"},
+    {kS4Classifier, "s4_classifier",
+     "s4_layers.0.layer.kernel.inv_dt, s4_layers.0.kernel.log_A_real"},
+    {kS4Block, "s4_block", "layer.kernel.inv_dt, kernel.log_A_real"},
+    {kCkcnn, "ckcnn", "backbone.0.cconv1.Kernel.kernel_net.0.weight_v"},
+    {kHyenaDna, "hyenadna", "backbone.layers.0.mixer.filter_fn.bias"},
 };
 
 // Models that users have and the library does not run yet: part of a name, and what it tells.
@@ -90,6 +106,17 @@ std::vector<Scheme> candidates(const TensorNames& names, const Json* config) {
         (names.has("linear_in.weight") || names.has("classifier.weight"))) {
         result.push_back(kMambalite);
     }
+    if (is_s4_classifier(names)) {
+        result.push_back(kS4Classifier);
+    } else if (is_s4_block(names)) {
+        result.push_back(kS4Block);
+    }
+    if (is_ckcnn(names)) {
+        result.push_back(kCkcnn);
+    }
+    if (is_hyenadna(names)) {
+        result.push_back(kHyenaDna);
+    }
     return result;
 }
 
@@ -136,30 +163,46 @@ Status choose(const std::string& option, const TensorNames& names, const Json* c
 
 }  // namespace
 
-Status plan_stack(const Checkpoint& checkpoint, const std::string& scheme_option, bool lenient,
-                  StackSpec& out) {
+Status plan_stack(const Checkpoint& checkpoint, const PlanOptions& options, StackSpec& out) {
     out = StackSpec();
     out.format = checkpoint.format;
     TensorNames names(checkpoint.tensors);
     const Json* config = checkpoint.config.get();
+    const bool lenient = options.lenient;
     // What config.json says beats what the names look like: it may name a model that adds
-    // something to names that are known. The classifier's file has no config.json of its own.
+    // something to names that are known. Files of the other schemes have no config.json of their
+    // own.
     const std::vector<Scheme> fitting = candidates(names, config);
-    const bool classifier = scheme_option == kKnown[kMambalite].name ||
-                            (fitting.size() == 1 && fitting.front() == kMambalite);
-    if (config != nullptr && !classifier) {
+    const auto plain = [&](Scheme scheme) {
+        return scheme >= kMambalite && (options.scheme == kKnown[scheme].name ||
+                                        (fitting.size() == 1 && fitting.front() == scheme));
+    };
+    if (config != nullptr &&
+        std::none_of(std::begin(kKnown), std::end(kKnown),
+                     [&](const Known& known) { return plain(known.scheme); })) {
         SEQMIX_TRY(refuse_unsupported(*config));
     }
     Scheme scheme = kMambaSsm;
-    SEQMIX_TRY(choose(scheme_option, names, config, &scheme));
-    switch (scheme) {
-        case kMambaSsm: return plan_mamba(MambaFlavour::mamba_ssm, checkpoint, names, lenient, out);
-        case kMambaHf: return plan_mamba(MambaFlavour::mamba_hf, checkpoint, names, lenient, out);
-        case kFalconMamba:
-            return plan_mamba(MambaFlavour::falcon_mamba, checkpoint, names, lenient, out);
-        case kMambalite: return plan_mambalite(names, lenient, out);
-    }
-    return fail(SEQMIX_ERR_INTERNAL, "plan_stack: scheme ", static_cast<int32_t>(scheme));
+    SEQMIX_TRY(choose(options.scheme, names, config, &scheme));
+    SchemeOptions scheme_options(options.scheme_options);
+    const auto run = [&]() -> Status {
+        switch (scheme) {
+            case kMambaSsm:
+                return plan_mamba(MambaFlavour::mamba_ssm, checkpoint, names, lenient, out);
+            case kMambaHf:
+                return plan_mamba(MambaFlavour::mamba_hf, checkpoint, names, lenient, out);
+            case kFalconMamba:
+                return plan_mamba(MambaFlavour::falcon_mamba, checkpoint, names, lenient, out);
+            case kMambalite: return plan_mambalite(names, lenient, out);
+            case kS4Classifier: return plan_s4_classifier(names, lenient, scheme_options, out);
+            case kCkcnn: return plan_ckcnn(names, lenient, scheme_options, out);
+            case kHyenaDna: return plan_hyenadna(checkpoint, names, lenient, out);
+            case kS4Block: return plan_s4_block(names, lenient, scheme_options, out);
+        }
+        return fail(SEQMIX_ERR_INTERNAL, "plan_stack: scheme ", static_cast<int32_t>(scheme));
+    };
+    SEQMIX_TRY(run());
+    return scheme_options.finish(out.scheme);
 }
 
 }  // namespace seqmix

@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "models/formats/checkpoint.h"
 #include "models/schemes/names.h"
+#include "models/schemes/options.h"
 #include "models/schemes/stack_spec.h"
 
 namespace seqmix {
@@ -13,6 +14,17 @@ enum class MambaFlavour : uint8_t { mamba_ssm, mamba_hf, falcon_mamba };
 Status plan_mamba(MambaFlavour flavour, const Checkpoint& checkpoint, TensorNames& names,
                   bool lenient, StackSpec& out);
 Status plan_mambalite(TensorNames& names, bool lenient, StackSpec& out);
+
+bool is_ckcnn(const TensorNames& names);
+Status plan_ckcnn(TensorNames& names, bool lenient, SchemeOptions& options, StackSpec& out);
+bool is_hyenadna(const TensorNames& names);
+Status plan_hyenadna(const Checkpoint& checkpoint, TensorNames& names, bool lenient,
+                     StackSpec& out);
+
+bool is_s4_classifier(const TensorNames& names);
+Status plan_s4_classifier(TensorNames& names, bool lenient, SchemeOptions& options, StackSpec& out);
+bool is_s4_block(const TensorNames& names);
+Status plan_s4_block(TensorNames& names, bool lenient, SchemeOptions& options, StackSpec& out);
 
 // The mixer of a Mamba-1 block. The tensors' names are `name_prefix` + "A_log" and so on.
 struct MambaMixer {
@@ -26,5 +38,7 @@ void expect_mixer(NameTable& table, size_t child, const std::string& name_prefix
 // Once the sizes are known.
 void set_mixer_attributes(const NameTable& table, const MambaMixer& mixer, Attributes& attributes);
 void set_linear_attributes(int64_t d_in, int64_t d_out, bool bias, Attributes& attributes);
+// vocab_size, d_model, d_input and n_classes from V, D, I and C; 0 where there is none.
+void set_stack_attributes(const NameTable& table, bool tied, StackSpec& out);
 
 }  // namespace seqmix

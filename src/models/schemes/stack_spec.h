@@ -1,5 +1,5 @@
 // What a checkpoint becomes: a list of layers, each with its attributes and the tensors of the file
-// that fill its slots. Made from names and shapes alone; no weight is read.
+// that fill its slots. Made from names and shapes; of values, only lengths that are kept as tensors.
 //
 // Children and their slots (shapes as stored; letters of src/README.md, R = dt_rank):
 //   embedding  type embedding  vocab_size, d_model                   weight (V,D)
@@ -48,13 +48,25 @@ struct StackSpec {
     std::vector<std::string> missing;     // names that the scheme expects and the file lacks
     std::vector<std::string> unexpected;  // names in the file that the scheme does not know
     std::vector<std::string> ignored;     // buffers that hold nothing a model needs
+
+    size_t add_child(const char* role, const char* type) {
+        children.emplace_back();
+        children.back().role = role;
+        children.back().type = type;
+        return children.size() - 1;
+    }
+};
+
+struct PlanOptions {
+    std::string scheme = "auto";
+    bool lenient = false;
+    Attributes scheme_options;  // what the chosen scheme asks for (schemes/options.h)
 };
 
 // Finds the naming scheme ("auto", or one by name), takes the sizes from the tensors, checks them
 // against config.json, and lists the children. Missing or unexpected names are errors
 // (SEQMIX_ERR_MISSING_TENSOR, SEQMIX_ERR_UNKNOWN_SLOT) unless `lenient`; the lists in `out` are
 // complete either way. What the library cannot run is SEQMIX_ERR_UNSUPPORTED by name.
-Status plan_stack(const Checkpoint& checkpoint, const std::string& scheme_option, bool lenient,
-                  StackSpec& out);
+Status plan_stack(const Checkpoint& checkpoint, const PlanOptions& options, StackSpec& out);
 
 }  // namespace seqmix

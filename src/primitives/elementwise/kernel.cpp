@@ -46,6 +46,22 @@ void gelu_rows(int64_t rows, int64_t width, const float* x, ptrdiff_t x_stride, 
     }
 }
 
+// (1 + tanh u) / 2 = sigmoid(2u).
+void gelu_tanh(int64_t rows, int64_t width, const float* x, ptrdiff_t x_stride, float* y,
+               ptrdiff_t y_stride) {
+    const Vec linear = set1(1.5957691216057308f);  // 2 sqrt(2/pi)
+    const Vec cubic = set1(1.5957691216057308f * 0.044715f);
+    for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t i = 0; i < width; i += kWidth) {
+            const int64_t n = width - i;
+            const Vec v = load_n(x + i, n);
+            store_n(y + i, v * sigmoid(v * fma(v * v, cubic, linear)), n);
+        }
+        x += x_stride;
+        y += y_stride;
+    }
+}
+
 void glu(int64_t rows, int64_t width, const float* a, ptrdiff_t a_stride, const float* b,
          ptrdiff_t b_stride, float* y, ptrdiff_t y_stride) {
     for (int64_t r = 0; r < rows; ++r) {
@@ -209,7 +225,8 @@ void transpose_any(int64_t rows, int64_t cols, const float* x, ptrdiff_t x_row, 
 
 }  // namespace
 
-const ElementwiseKernels elementwise_kernels = {
-    kWidth, add, mul_silu, gelu_rows, glu, softplus_rows, sum_rows, scale, widen, transpose_any};
+const ElementwiseKernels elementwise_kernels = {kWidth,    add,   mul_silu,      gelu_rows,
+                                                gelu_tanh, glu,   softplus_rows, sum_rows,
+                                                scale,     widen, transpose_any};
 
 }  // namespace seqmix::SEQMIX_ISA

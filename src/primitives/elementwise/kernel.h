@@ -28,6 +28,10 @@ struct ElementwiseKernels {
     void (*gelu)(int64_t rows, int64_t width, const float* x, ptrdiff_t x_stride, float* y,
                  ptrdiff_t y_stride);
 
+    // y = x / 2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), GELU's approximation; x, y: (rows, D).
+    void (*gelu_tanh)(int64_t rows, int64_t width, const float* x, ptrdiff_t x_stride, float* y,
+                      ptrdiff_t y_stride);
+
     // y = a / (1 + exp(-b)), the gated linear unit; a, b, y: (rows, D).
     void (*glu)(int64_t rows, int64_t width, const float* a, ptrdiff_t a_stride, const float* b,
                 ptrdiff_t b_stride, float* y, ptrdiff_t y_stride);

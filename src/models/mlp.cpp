@@ -1,0 +1,136 @@
+// mlp: y = W2 act(W1 x + b1) + b2 for every token, what a layer has beside its mixer. Stateless. A block
+// holds it as its mixer: x + mlp(norm(x)).
+//
+// Parallel over outputs (products) and rows (activation). Scratch: the hidden activations of a step.
+#include <algorithm>
+#include <cmath>
+
+#include "contract/linear.h"
+#include "primitives/elementwise/kernel.h"
+
+namespace seqmix::mixers {
+namespace {
+
+enum : int32_t { kX = 0, kY = 1, kIn = 2, kInBias = 3, kOut = 4, kOutBias = 5 };
+
+constexpr AttributeSpec kAttributes[] = {
+    {"d_model", AttributeType::i64, nullptr, 1, kMaxSize, nullptr, "width D"},
+    {"d_hidden", AttributeType::i64, nullptr, 1, kMaxSize, nullptr, "hidden width I"},
+    {"activation", AttributeType::str, "gelu", 0, 0, "gelu|gelu_tanh",
+     "between the maps: exact GELU, or its approximation by tanh"},
+    {"bias", AttributeType::boolean, "true", 0, 0, nullptr, "both maps have a bias"},
+};
+constexpr SlotSpec kSlots[] = {
+    {kX, "x", Role::input, false, kReal, "(B,T,D)", "input"},
+    {kY, "y", Role::output, false, kReal, "(B,T,D)", "output"},
+    {kIn, "fc1.weight", Role::weight, false, kWeight, "(I,D)", "first map"},
+    {kInBias, "fc1.bias", Role::weight, false, kWeight, "(I)", "its bias"},
+    {kOut, "fc2.weight", Role::weight, false, kWeight, "(D,I)", "second map"},
+    {kOutBias, "fc2.bias", Role::weight, false, kWeight, "(D)", "its bias"},
+};
+constexpr Schema kSchema = {
+    "mlp",       "Two linear maps with an activation between them",
+    "",          false,
+    kAttributes, kSlots,
+    {},          {},
+    512,
+};
+
+struct MlpPlan : Plan {
+    int64_t D, I;
+    bool tanh;
+};
+
+struct MlpBound : Bound {
+    const MlpPlan* plan;
+    const ElementwiseKernels* kernels;
+    Linear in, out;
+};
+
+Status describe(const Attributes& attributes, std::unique_ptr<Plan>& out) {
+    auto plan = std::make_unique<MlpPlan>();
+    plan->D = attributes.i64("d_model");
+    plan->I = attributes.i64("d_hidden");
+    plan->tanh = attributes.str("activation") == "gelu_tanh";
+    plan->sizes = {{"D", plan->D}, {"I", plan->I}};
+    SEQMIX_TRY(resolve_slots(kSchema, *plan));
+    if (!attributes.flag("bias")) {
+        remove_slot(*plan, "fc1.bias");
+        remove_slot(*plan, "fc2.bias");
+    }
+    out = std::move(plan);
+    return Status();
+}
+
+Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
+    const auto& plan = static_cast<const MlpPlan&>(call.plan);
+    auto bound = std::make_unique<MlpBound>();
+    bound->plan = &plan;
+    bound->kernels = SEQMIX_SELECT_KERNELS(call.isa, elementwise_kernels);
+    bound->in.bind(call.weights.get(kIn), call.weights.get(kInBias), plan.I, plan.D, call);
+    bound->out.bind(call.weights.get(kOut), call.weights.get(kOutBias), plan.D, plan.I, call);
+    bound->kernel_name = SEQMIX_KERNEL_NAME("mlp", call.isa);
+    out = std::move(bound);
+    return Status();
+}
+
+size_t scratch(const Plan& base, const StepShape& step) {
+    const auto& plan = static_cast<const MlpPlan&>(base);
+    const size_t hidden = Scratch::round_up(static_cast<size_t>(step.tokens * plan.I) *
+                                            (step.real64 ? sizeof(double) : sizeof(float)));
+    return hidden + (step.real64 ? 0 : Linear::scratch_bytes(step.workers));
+}
+
+void run(const Bound& base, const Call& call) {
+    const auto& bound = static_cast<const MlpBound&>(base);
+    const MlpPlan& plan = *bound.plan;
+    Scratch scratch = call.scratch;
+    float* hidden = scratch.take<float>(call.tokens * plan.I);
+    auto* gemm = reinterpret_cast<float*>(
+        scratch.take<std::byte>(static_cast<int64_t>(Linear::scratch_bytes(call.runner.workers))));
+    const Matrix &x = call.slot(kX), &y = call.slot(kY);
+    bound.in.run(call, call.tokens, x.as<float>(), x.stride, hidden, plan.I, gemm);
+    constexpr int64_t kRows = 16;
+    const auto activation = plan.tanh ? bound.kernels->gelu_tanh : bound.kernels->gelu;
+    call.parallel_for((call.tokens + kRows - 1) / kRows, [&](int64_t piece, size_t) {
+        const int64_t first = piece * kRows;
+        float* rows = hidden + first * plan.I;
+        activation(std::min(kRows, call.tokens - first), plan.I, rows, plan.I, rows, plan.I);
+    });
+    bound.out.run(call, call.tokens, hidden, plan.I, y.as<float>(), y.stride, gemm);
+}
+
+void run_reference(const Bound& base, const Call& call) {
+    const auto& bound = static_cast<const MlpBound&>(base);
+    const MlpPlan& plan = *bound.plan;
+    Scratch scratch = call.scratch;
+    const int64_t count = call.tokens * plan.I;
+    double* hidden = scratch.take<double>(count);
+    const Matrix &x = call.slot(kX), &y = call.slot(kY);
+    bound.in.run_reference(call.tokens, x.as<double>(), x.stride, hidden, plan.I);
+    for (int64_t i = 0; i < count; ++i) {
+        const double v = hidden[i];
+        hidden[i] = plan.tanh
+                        ? 0.5 * v * (1 + std::tanh(0.7978845608028654 * (v + 0.044715 * v * v * v)))
+                        : 0.5 * v * std::erfc(-v * 0.7071067811865476);
+    }
+    bound.out.run_reference(call.tokens, hidden, plan.I, y.as<double>(), y.stride);
+}
+
+void init(const Plan& base, const Slot& slot, Random& random, double* out) {
+    const auto& plan = static_cast<const MlpPlan&>(base);
+    const bool first = slot.slot <= kInBias, bias = slot.slot == kInBias || slot.slot == kOutBias;
+    const double bound = 1 / std::sqrt(static_cast<double>(first ? plan.D : plan.I));
+    const int64_t count = bias ? (first ? plan.I : plan.D) : plan.D * plan.I;
+    for (int64_t i = 0; i < count; ++i) {
+        out[i] = random.uniform(-bound, bound);
+    }
+}
+
+}  // namespace
+
+extern const Mixer mlp_mixer;
+const Mixer mlp_mixer = {&kSchema,      describe, bind,    scratch, run,
+                         run_reference, nullptr,  nullptr, init,    nullptr};
+
+}  // namespace seqmix::mixers

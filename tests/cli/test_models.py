@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""The program on models that others trained, with the answers that they give.
+
+    test_models.py PROGRAM SOURCE [unittest arguments]
+
+The variable SEQMIX_SHARED names the folder of files made by others, by default ../shared beside the
+folder SOURCE; without it the tests are skipped (exit status 77), or
+fail where SEQMIX_REQUIRE_DATA is set. Expected logits are of an independent forward pass in double.
+"""
+
+import gzip
+import math
+import os
+import sys
+import unittest
+
+import test_cli
+
+SHARED = ""
+
+
+def shared(*names):
+    return os.path.join(SHARED, *names)
+
+
+def largest_difference(a, b):
+    return max(abs(x - y) for x, y in zip(a, b))
+
+
+class Mnist(test_cli.Case):
+    def setUp(self):
+        super().setUp()
+        for kind in ("images-idx3", "labels-idx1"):
+            with gzip.open(shared("data", "mnist", f"t10k-{kind}-ubyte.gz")) as file:
+                self.write(kind, file.read())
+
+    def classify(self, model, limit, *arguments):
+        return self.json("classify", "--threads", 1, "--model", shared("data", *model), self.path("images-idx3"),
+                         "--labels", self.path("labels-idx1"), "--limit", limit, *arguments)
+
+    def test_s4_reads_digits(self):
+        model = ("s4-smnist", "s4_smnist_ckpt.pth")
+        first = [-3.74051, .85247, -.61412, -2.21800, 1.25661, -5.86719, -12.69175, 13.19622, -4.74816,
+                 6.45458]
+        whole, steps = (self.classify(model, 100, "--chunk", chunk) for chunk in (0, 1))
+        for result in (whole, steps):
+            self.assertEqual(result["right"], 99)
+            wrong = [(item["name"], item["class"]) for item in result["items"]
+                     if item["class"] != item["label"]]
+            self.assertEqual(wrong, [("18", 9)])
+            self.assertLess(largest_difference(result["items"][0]["logits"], first), 1e-4)
+        for a, b in zip(whole["items"], steps["items"]):
+            self.assertLess(largest_difference(a["logits"], b["logits"]), 1e-4)
+        for level, tolerance in (("generic", 1e-4), ("reference", 2e-5)):
+            other = self.classify(model, 1, "--isa", level)["items"][0]["logits"]
+            self.assertLess(largest_difference(other, first), tolerance)
+
+    def test_options_of_a_scheme(self):
+        model = ("s4-smnist", "s4_smnist_ckpt.pth")
+        plain = self.classify(model, 1)["items"][0]["logits"]
+        other = self.classify(model, 1, "--open", "prenorm=true")["items"][0]["logits"]
+        self.assertGreater(largest_difference(plain, other), 0.1)
+        self.refused(test_cli.CANNOT_READ, "inspect", self.path("images-idx3"))
+        base = ["classify", "--model", shared("data", *model), self.path("images-idx3")]
+        self.refused(test_cli.CANNOT_READ, *base, "--open", "omega_0=3",
+                     says="no option 'omega_0' for the scheme s4_classifier, expected one of: lenient")
+        self.refused(test_cli.CANNOT_READ, *base, "--open", "discretization=euler",
+                     says="option 'discretization' is 'euler', expected zoh|bilinear|dss")
+        self.refused(test_cli.CANNOT_READ, *base, "--open", "prenorm=3", says="expected bool")
+
+
+class Pictures(test_cli.Case):
+    def test_s4d_on_a_made_up_picture(self):
+        rows = [",".join(f"{.5 + .5 * math.sin(.05 * t + .9 * c):.9g}" for c in range(3))
+                for t in range(1024)]
+        picture = self.write("picture.csv", "\n".join(rows).encode())
+        expected = [.285033, 1.133415, 1.442659, -.188483, -.180461, -1.436547, -.225928, -2.426632,
+                    3.144732, .600515]
+        results = [self.json("classify", "--threads", 1, "--model", shared("data", "s4d-cifar10", "ethorondor_ckpt.pth"),
+                             picture, "--mean", ".4914,.4822,.4465", "--std", ".2023,.1994,.2010",
+                             "--chunk", chunk)["items"][0]["logits"] for chunk in (0, 1, 100)]
+        for logits in results:
+            self.assertLess(largest_difference(logits, expected), 3e-5)
+            self.assertLess(largest_difference(logits, results[0]), 1e-5 * max(map(abs, expected)))
+
+
+if __name__ == "__main__":
+    test_cli.PROGRAM, source = map(os.path.abspath, sys.argv[1:3])
+    SHARED = os.environ.get("SEQMIX_SHARED") or os.path.join(source, "..", "shared")
+    del sys.argv[1:3]
+    if not os.path.isdir(os.path.join(SHARED, "data")):
+        print(f"needs {SHARED}; SEQMIX_SHARED names the folder")
+        sys.exit(1 if os.environ.get("SEQMIX_REQUIRE_DATA", "0") not in ("", "0") else 77)
+    unittest.main()
