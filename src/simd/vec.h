@@ -19,6 +19,7 @@
 //   load_bf16, load_f16 (and _n): 16-bit storage widened to f32, exactly (subnormals included)
 //   round_nearest        to the integer, halves to even
 //   floor_fraction       x - floor(x), 0 at +-inf (avx512 only: vreduceps, rounds down)
+//   keep_together        an order of computation for compilers (avx512 only)
 //   scale_exp2(x, e)     x * 2^e for a whole e of any size (overflow to inf, underflow to 0)
 //   sqrt                 correctly rounded
 //   reciprocal_fast(x)   1/x within 1.3e-7 for |x| in [1, 2^126)

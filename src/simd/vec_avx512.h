@@ -115,6 +115,10 @@ SEQMIX_INLINE Vec floor_fraction(Vec a) {
 }
 SEQMIX_INLINE Vec scale_exp2(Vec a, Vec e) { return {_mm512_scalef_ps(a.v, e.v)}; }
 
+// Fixes an order for compilers: what comes before makes all of these, what comes after uses them.
+SEQMIX_INLINE void keep_together(Vec (&)[1]) {}
+SEQMIX_INLINE void keep_together(Vec (&a)[2]) { asm("" : "+v"(a[0].v), "+v"(a[1].v)); }
+
 SEQMIX_INLINE IVec bits_of(Vec a) { return {_mm512_castps_si512(a.v)}; }
 SEQMIX_INLINE Vec from_bits(IVec a) { return {_mm512_castsi512_ps(a.v)}; }
 SEQMIX_INLINE IVec iset1(int32_t x) { return {_mm512_set1_epi32(x)}; }
