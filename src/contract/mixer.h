@@ -264,7 +264,8 @@ struct Call {
     T* state(size_t i, int64_t row) const {
         return static_cast<T*>(states[i].data) + row * states[i].row_stride;
     }
-    // fn(i, worker) for i in [0, n); returns when all are done. The n pieces depend on shapes only.
+    // fn(i, worker) for i in [0, n); returns when all are done. The n pieces depend on shapes only,
+    // those of products, whose bits do not depend on them, also on the number of workers.
     template <class Fn>
     void parallel_for(int64_t n, Fn&& fn) const {
         if (n <= 0 || failed->load(std::memory_order_relaxed)) {
