@@ -10,6 +10,8 @@
 //   load_n, store_n      only the first n lanes touch memory; n <= 0 touches none and n >= kWidth
 //                        is a full access; lanes >= n of a load are 0
 //   first_n, load_m, store_m   the same with the mask made once, outside the loop
+//   store_streamed       past the caches; p aligned to the vector. end_streamed() comes after the last
+//                        one, before another thread may read
 //   set1, zero, + - * /, unary -, fma(a,b,c) = a*b+c, fms(a,b,c) = a*b-c,
 //                        fnma(a,b,c) = c-a*b
 //                        (one rounding, except at generic: multiplication, then addition)

@@ -472,7 +472,7 @@ TEST(Gemm, WorkItemsTileTheProduct) {
         for (const Shape& shape :
              {Shape{1, 50280, 768}, Shape{512, 80, 1536}, Shape{2048, 768, 1536}, Shape{1, 1, 1},
               Shape{3, 7, 0}, Shape{1537, 1000, 3}, Shape{16, 3072, 768}}) {
-            for (size_t workers : {1, 2, 8}) {
+            for (const size_t workers : {size_t{1}, size_t{2}, size_t{8}}) {
                 const seqmix::GemmSplit split =
                     seqmix::gemm_split(shape.m, shape.n, shape.k, *level.kernels, workers);
                 std::vector<int> hits(static_cast<size_t>(shape.m * shape.n));
