@@ -14,6 +14,8 @@ constexpr double kLeastFlops = 2e5;
 // outputs, packing thin x costs a sixth.
 constexpr int64_t kLeastRows = 64;
 constexpr int64_t kLeastOutputs = 48;
+// Reading a weight from memory takes as long as using it so many times.
+constexpr int64_t kReading = 32;
 // Half as many rows cost as much (packing twice) as this part of as many outputs (reading x again).
 constexpr int64_t kRowsPerOutput = 3;
 
@@ -32,8 +34,8 @@ GemmSplit gemm_split(int64_t m, int64_t n, int64_t k, const GemmKernels& kernels
     int64_t m_step = ceil_div(m, ceil_div(m, kernels.m_block));
     int64_t n_step = std::min(n, thin ? kernels.thin_n : kernels.n_block);
     while (ceil_div(m, m_step) * ceil_div(n, n_step) < wanted) {
-        const double flops = 2.0 * static_cast<double>(m_step) * static_cast<double>(n_step) *
-                             static_cast<double>(k + 1);
+        const double flops = 2.0 * static_cast<double>(std::max(m_step, kReading)) *
+                             static_cast<double>(n_step) * static_cast<double>(k + 1);
         const bool cut_m = !thin && m_step >= 2 * kLeastRows;
         const bool cut_n =
             n_step > (thin ? std::max(kLeastOutputs, kernels.n_tile) : kernels.n_tile);
