@@ -152,7 +152,7 @@ void finish_thin_as(const GemmArgs& args, int64_t m0, int64_t rows, int64_t n0, 
     for (int64_t c = 0; c < n; c += kWidth) {
         for (int64_t r = 0; r < rows; r += kWidth) {
             Vec tile[kWidth];
-            load_words(bytes_of(sums + c * stride + r), stride * 4, tile);
+            load_transposed(bytes_of(sums + c * stride + r), stride * 4, tile);
 #pragma GCC unroll 16
             for (int j = 0; j < kWidth; ++j) {
                 store(columns + j * kWidth, tile[j]);
