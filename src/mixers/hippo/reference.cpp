@@ -17,9 +17,9 @@ double A(HippoMeasure measure, int64_t n, int64_t k) {
         case HippoMeasure::legt: return -0.5 * r * (k <= n || (k - n) % 2 == 0 ? 1 : -1);
         case HippoMeasure::lagt: return n > k ? -1.0 : n == k ? -0.5 : 0.0;
         case HippoMeasure::fout: {
-            double turn = 0;
-            if (n % 2 == 0 && k == n + 1) turn = -static_cast<double>(n / 2);
-            if (k % 2 == 0 && n == k + 1) turn = static_cast<double>(k / 2);
+            double turn = 0;  // of the pair (2j, 2j+1)
+            if (n % 2 == 0 && k == n + 1) turn = -0.5 * static_cast<double>(n);
+            if (k % 2 == 0 && n == k + 1) turn = 0.5 * static_cast<double>(k);
             return kPi * turn - b(n) * b(k);
         }
     }
