@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/isa.h"
+#include "long_conv_rows.h"
 #include "parallel/executor.h"
 #include "plain/fft.h"
 #include "plain/gemm.h"
@@ -318,7 +319,11 @@ int main(int argc, char** argv) {
             continue;
         }
         bench::add_gemms(name, *SEQMIX_SELECT_KERNELS(isa, gemm_kernels));
+        if (isa != Isa::generic) {  // seconds at level generic
+            bench::add_long_convs(name, isa);
+        }
         if (alone) {
+            bench::add_long_conv_streams(name, isa);
             bench::add_maps(name, *SEQMIX_SELECT_KERNELS(isa, elementwise_kernels),
                             *SEQMIX_SELECT_KERNELS(isa, norm_kernels));
             for (const auto kind :

@@ -29,6 +29,7 @@ struct Measured {
     bool made = false;
     int rounds = 0;
     double best = 1e30, best_plain = 1e30, best_limit = 1e30;
+    double best_peer = 1e30, best_peer_transposed = 1e30;
 };
 
 // Every round has one run of the row, of its plain loop and of its memory limit.
@@ -39,6 +40,11 @@ void run_once(Measured& m) { m.best = std::min(m.best, timed(m.job.run, settings
 void run_rivals(Measured& m) {
     if (m.job.plain && m.rounds < 4) {
         m.best_plain = std::min(m.best_plain, timed(m.job.plain, 1));
+    }
+    if (m.job.peer) {
+        m.best_peer = std::min(m.best_peer, timed(m.job.peer, settings().threads));
+        m.best_peer_transposed =
+            std::min(m.best_peer_transposed, timed(m.job.peer_transposed, settings().threads));
     }
     if (m.probe) {  // a row of microseconds runs thousands of times: some tries of its limit too
         const double start = now();
@@ -124,6 +130,13 @@ void run_row(benchmark::State& state, const std::shared_ptr<Measured>& row) {
     }
     if (m.job.plain) {
         state.counters["plain_us"] = m.best_plain * 1e6;
+    }
+    if (m.job.peer) {
+        state.counters["peer_us"] = m.best_peer * 1e6;
+        state.counters["peer_transposed_us"] = m.best_peer_transposed * 1e6;
+    }
+    if (m.job.worst_over_median) {
+        state.counters["worst_over_median"] = m.job.worst_over_median();
     }
 }
 

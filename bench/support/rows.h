@@ -13,8 +13,13 @@ namespace seqmix::bench {
 
 // Made when a row first runs, so that rows that are filtered out cost nothing.
 struct Job {
-    std::function<void()> run;    // one call
-    std::function<void()> plain;  // the plain loop on as much work; may be empty
+    std::function<void()> run;         // one call
+    std::function<void()> plain = {};  // the plain loop on as much work; may be empty
+    // Another library on as much work, in its own layout and with the transposition to ours; may be
+    // empty.
+    std::function<void()> peer = {}, peer_transposed = {};
+    // Of a stream of blocks: the worst block's time over the median; may be empty.
+    std::function<double()> worst_over_median = {};
 };
 
 struct Row {

@@ -1,4 +1,4 @@
-// Cases of hyena: data only.
+// Cases of hyena and monarch: data only.
 #include "contract/cases.h"
 
 namespace seqmix::mixers {
@@ -29,7 +29,7 @@ const MixerCases hyena_cases = {
              .attributes = R"({"d_model":16,"l_max":100,"order":4,"filter_order":8,)"
                            R"("num_inner_mlps":0,"filter_layout":"channel_major"})",
              .shapes = {{2, 7}, {2, 64}, {1, 100}},
-             .absent = {"filter.deltas"}},
+             .absent = {"filter.deltas", "filter.t"}},
             {.name = "normalized",
              .attributes = R"({"d_model":3,"l_max":40,"filter_order":4,"num_inner_mlps":4,)"
                            R"("normalized":true,"short_filter_order":4})",
@@ -58,6 +58,38 @@ const MixerCases hyena_cases = {
              .shape = {1, 4096},
              .work = hyena(4096, 256, 2, 13)},
         },
+};
+
+extern const MixerCases monarch_cases;
+const MixerCases monarch_cases = {
+    .type = "monarch",
+    .cases =
+        {
+            {.name = "causal",
+             .attributes = R"({"d_model":18,"l_max":64,"filter_order":8})",
+             .shapes = {{2, 7}, {1, 1}, {2, 64}}},
+            {.name = "causal_long_without_residual",
+             .attributes = R"({"d_model":5,"l_max":1400,"filter_order":8,"residual":false})",
+             .shapes = {{2, 33}, {1, 2000}}},
+            {.name = "bidirectional",
+             .attributes = R"({"d_model":18,"l_max":64,"filter_order":8,"bidirectional":true})",
+             .shapes = {{2, 7}, {1, 1}, {2, 64}, {1, 200}},
+             .whole_input = true},
+            {.name = "bidirectional_without_residual",
+             .attributes = R"({"d_model":3,"l_max":40,"filter_order":8,"bidirectional":true,)"
+                           R"("residual":false,"emb_dim":3})",
+             .shapes = {{2, 7}, {2, 40}},
+             .whole_input = true},
+            {.name = "reverse",
+             .attributes = R"({"d_model":8,"l_max":50,"filter_order":8,"reverse":true})",
+             .shapes = {{2, 7}, {2, 50}}},
+        },
+    .sweeps = {{.name = "channels", .attributes = R"({"d_model":$,"l_max":40,"filter_order":8})"}},
+    .long_runs = {{.name = "l2000",
+                   .attributes = R"({"d_model":2,"l_max":2000,"filter_order":8})",
+                   .shapes = {{1, 65536}}}},
+    .blocks = {64, 127, 128, 256},
+    .spreads = true,
 };
 
 }  // namespace seqmix::mixers

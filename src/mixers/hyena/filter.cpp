@@ -79,8 +79,9 @@ void hyena_filter(const HyenaFilter& f, double* k) {
         }
         layer(C, O, f.W_out, nullptr, h.data(), out.data());
         for (int64_t t = 0; t < count; ++t) {
+            const double last = static_cast<double>(std::max<int64_t>(K - 1, 1));
             const double at =
-                K > 1 ? static_cast<double>(first + t) / static_cast<double>(K - 1) : 0.0;
+                f.t != nullptr ? f.t[first + t] : static_cast<double>(first + t) / last;
             double norm = 0;
             for (int64_t c = 0; c < C; ++c) {
                 double value = out[static_cast<size_t>(c * kBlock + t)];

@@ -19,6 +19,7 @@ struct HyenaFilter {
     bool modulate, normalized;
     double shift;
     const double* z;            // (K, features), or null: as above
+    const double* t;            // (K): t / (K-1) as it was stored, or null
     const double *W_in, *b_in;  // (O, features), (O)
     std::vector<const double*> W, b;
     const double* W_out;   // (C, O)

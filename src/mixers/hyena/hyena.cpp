@@ -31,6 +31,7 @@ enum : int32_t {
     kFreq = 20,
     kDeltas = 21,
     kFeatures = 22,
+    kTimes = 23,
     kConvState = 30,
     kPast = 31
 };
@@ -88,6 +89,8 @@ constexpr SlotSpec kSlots[] = {
      "decay rates; absent: spread evenly"},
     {kFeatures, "filter.z", Role::weight, true, kWeight, "(K,emb_dim)|(1,K,emb_dim)",
      "features of the positions, where they were learned; absent: computed"},
+    {kTimes, "filter.t", Role::weight, true, kWeight, "(K)|(1,K,1)",
+     "t / (K-1) as it was stored; absent: computed"},
 };
 constexpr StateSpec kStates[] = {
     {kConvState, "conv_state", "(S-1,E)", false,
@@ -118,9 +121,9 @@ struct HyenaPlan : Plan {
 };
 
 struct Weights64 {
-    Array<double> all[kFeatures + 1];
+    Array<double> all[kTimes + 1];
     Weights64(const Weights& weights, Allocator allocator) {
-        for (int32_t slot = kInProj; slot <= kFeatures; ++slot) {
+        for (int32_t slot = kInProj; slot <= kTimes; ++slot) {
             all[slot] = weight_f64(weights.get(slot), allocator);
         }
     }
@@ -170,7 +173,10 @@ Status describe(const Attributes& given, std::unique_ptr<Plan>& out) {
         remove_slot(*plan, name + ".weight");
         remove_slot(*plan, name + ".bias");
     }
-    if (!plan->modulate) remove_slot(*plan, "filter.deltas");
+    if (!plan->modulate) {
+        remove_slot(*plan, "filter.deltas");
+        remove_slot(*plan, "filter.t");
+    }
     out = std::move(plan);
     return Status();
 }
@@ -188,6 +194,7 @@ void make_filters(const HyenaPlan& plan, const Weights64& w, Allocator allocator
     filter.normalized = plan.normalized;
     filter.shift = plan.shift;
     filter.z = w[kFeatures];
+    filter.t = w[kTimes];
     filter.W_in = w[kFilterIn];
     filter.b_in = w[kFilterInBias];
     for (int32_t i = 0; i < plan.inner; ++i) {
@@ -429,6 +436,12 @@ void init(const Plan& base, const Slot& slot, Random& random, double* out) {
         case kFreq: std::fill_n(out, count, plan.w); return;
         case kDeltas:
             for (int64_t i = 0; i < count; ++i) out[i] = hyena_delta(i, count);
+            return;
+        case kTimes:
+            for (int64_t t = 0; t < plan.K; ++t) {
+                out[t] =
+                    static_cast<double>(t) / static_cast<double>(std::max<int64_t>(plan.K - 1, 1));
+            }
             return;
         case kFeatures:
             for (int64_t t = 0; t < plan.K; ++t) {

@@ -1,0 +1,511 @@
+#include "mixers/hyena/monarch.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "contract/linear.h"
+#include "contract/long_filter.h"
+#include "contract/recurrent.h"
+#include "mixers/hyena/filter.h"
+#include "mixers/hyena/reference.h"
+#include "primitives/conv1d/kernel.h"
+#include "primitives/long_conv/reference.h"
+
+namespace seqmix::mixers {
+namespace {
+
+enum : int32_t {
+    kX = 0,
+    kY = 1,
+    kInProj = 2,
+    kInProjBias = 3,
+    kShort = 4,
+    kShortBias = 5,
+    kOutProj = 6,
+    kOutProjBias = 7,
+    kFilter = 10,    // kNet slots each: of the gated convolution and of the residual one, then of
+    kResidual = 20,  // their reverse filters
+    kFilterReverse = 30,
+    kResidualReverse = 40,
+    kConvState = 60,
+    kPast = 61
+};
+// Slots of a network from its first on; a reverse one has neither frequencies nor bias.
+constexpr int32_t kNetIn = 0, kNetInBias = 1, kNetInner = 2 /* weight, bias, weight, bias */,
+                  kNetOut = 6, kNetFreq = 7, kNetBias = 8, kNetEnd = 9;
+enum : size_t { kWindow = 0, kFilterState = 1 };
+
+constexpr AttributeSpec kAttributes[] = {
+    {"d_model", AttributeType::i64, nullptr, 1, kMaxSize, nullptr, "width D"},
+    {"l_max", AttributeType::i64, nullptr, 1, LongConvStream::kMostTaps, nullptr,
+     "taps K of the filters, which depend on it"},
+    {"bidirectional", AttributeType::boolean, "false", 0, 0, nullptr,
+     "a second filter reads what comes after; takes whole inputs"},
+    {"residual", AttributeType::boolean, "true", 0, 0, nullptr,
+     "a convolution of the input itself is added after the gates"},
+    {"short_filter_order", AttributeType::i64, "3", 1, 4096, nullptr, "taps S of the short filter"},
+    {"filter_order", AttributeType::i64, "128", 1, 65536, nullptr,
+     "hidden width O of the filter networks"},
+    {"emb_dim", AttributeType::i64, "5", 3, 65535, nullptr, "features of a position, odd"},
+    {"w", AttributeType::f64, "10", 0, 0, nullptr, "frequency of the sines at the start"},
+    {"reverse", AttributeType::boolean, "false", 0, 0, nullptr, "read the tokens last to first"},
+};
+#define SEQMIX_FILTER_NET(first, name)                                                           \
+    {first + kNetIn,                                                                             \
+     name ".in.weight",                                                                          \
+     Role::weight,                                                                               \
+     false,                                                                                      \
+     kWeight,                                                                                    \
+     "(O,emb_dim)",                                                                              \
+     "first layer of a filter network"},                                                         \
+        {first + kNetInBias, name ".in.bias", Role::weight, false, kWeight, "(O)", "its bias"},  \
+        {first + kNetInner + 0, name ".inner0.weight", Role::weight, false, kWeight, "(O,O)",    \
+         "inner layer"},                                                                         \
+        {first + kNetInner + 1,                                                                  \
+         name ".inner0.bias",                                                                    \
+         Role::weight,                                                                           \
+         false,                                                                                  \
+         kWeight,                                                                                \
+         "(O)",                                                                                  \
+         "its bias"},                                                                            \
+        {first + kNetInner + 2, name ".inner1.weight", Role::weight, false, kWeight, "(O,O)",    \
+         "inner layer"},                                                                         \
+        {first + kNetInner + 3,                                                                  \
+         name ".inner1.bias",                                                                    \
+         Role::weight,                                                                           \
+         false,                                                                                  \
+         kWeight,                                                                                \
+         "(O)",                                                                                  \
+         "its bias"},                                                                            \
+    {                                                                                            \
+        first + kNetOut, name ".out.weight", Role::weight, false, kWeight, "(D,O)", "last layer" \
+    }
+#define SEQMIX_FILTER_SCALES(first, name)                                    \
+    {first + kNetFreq,                                                       \
+     name ".freq",                                                           \
+     Role::weight,                                                           \
+     false,                                                                  \
+     kWeight,                                                                \
+     "(O)|(1,O)",                                                            \
+     "frequencies of the sines, of the reverse network too"},                \
+    {                                                                        \
+        first + kNetBias, name ".bias", Role::weight, false, kWeight, "(D)", \
+            "factor of the convolution's input itself"                       \
+    }
+constexpr SlotSpec kSlots[] = {
+    {kX, "x", Role::input, false, kReal, "(B,T,D)", "input"},
+    {kY, "y", Role::output, false, kReal, "(B,T,D)", "output"},
+    {kInProj, "in_proj.weight", Role::weight, false, kWeight, "(E,D)", "rows of x1, x2, v"},
+    {kInProjBias, "in_proj.bias", Role::weight, false, kWeight, "(E)", "bias of in_proj"},
+    {kShort, "short_filter.weight", Role::weight, false, kWeight, "(E,1,S)|(E,S)",
+     "taps; tap S-1 meets the current token"},
+    {kShortBias, "short_filter.bias", Role::weight, false, kWeight, "(E)",
+     "bias of the short filter"},
+    {kOutProj, "out_proj.weight", Role::weight, false, kWeight, "(D,D)", "output projection"},
+    {kOutProjBias, "out_proj.bias", Role::weight, false, kWeight, "(D)", "bias of out_proj"},
+    SEQMIX_FILTER_NET(kFilter, "filter"),
+    SEQMIX_FILTER_SCALES(kFilter, "filter"),
+    SEQMIX_FILTER_NET(kResidual, "residual"),
+    SEQMIX_FILTER_SCALES(kResidual, "residual"),
+    SEQMIX_FILTER_NET(kFilterReverse, "filter_reverse"),
+    SEQMIX_FILTER_NET(kResidualReverse, "residual_reverse"),
+};
+constexpr StateSpec kStates[] = {
+    {kConvState, "conv_state", "(S-1,E)", false,
+     "the last inputs of the short filter, oldest first"},
+    LongFilters::states(kPast)[0],
+    LongFilters::states(kPast)[1],
+    LongFilters::states(kPast)[2],
+    LongFilters::states(kPast)[3],
+};
+constexpr Schema kSchema = {
+    "monarch",
+    "M2's sequence mixer: a gated long convolution with an implicit filter, one- or two-sided",
+    "Fu et al. 2023, Monarch Mixer; HazyResearch/m2",
+    false,
+    kAttributes,
+    kSlots,
+    kStates,
+    {.stateful = true, .constant_state = false, .reversible = true},
+    kWholeSequence,
+};
+
+struct MonarchPlan : Plan {
+    int64_t D, K, S, O, emb, E, filters;  // filters: 1, or 2 with the residual one
+    bool bidirectional;
+    double w;
+    std::unique_ptr<const LongFilterSizes> sizes_of_filters;
+    int64_t worker_floats = 0;  // bidirectional
+    LongConvShape shape() const {
+        return {
+            .channels = D, .taps = K, .after = K, .length = K, .sides = LongConvSides::pad_flip};
+    }
+};
+
+constexpr int32_t kLastWeight = kResidualReverse + kNetEnd;
+
+struct MonarchBound : Bound {
+    const MonarchPlan* plan;
+    const Conv1dKernels* conv;
+    const LongConvKernels* kernels;
+    Linear in_proj, out_proj;
+    Array<float> taps, short_bias;  // (S,E), (E)
+    Array<double> short64, short_bias64;
+    LongFilters filters;  // causal
+    std::unique_ptr<const LongConv> two_sided;
+    Array<float> spectra[2];
+    Array<double> k64[2], after64[2];  // (D,K), bias in the first tap of k; bidirectional
+};
+
+Status describe(const Attributes& given, std::unique_ptr<Plan>& out) {
+    auto plan = std::make_unique<MonarchPlan>();
+    plan->attributes = given;
+    plan->D = given.i64("d_model");
+    plan->K = given.i64("l_max");
+    plan->S = given.i64("short_filter_order");
+    plan->O = given.i64("filter_order");
+    plan->emb = given.i64("emb_dim");
+    plan->E = 3 * plan->D;
+    plan->filters = given.flag("residual") ? 2 : 1;
+    plan->bidirectional = given.flag("bidirectional");
+    plan->w = given.f64("w");
+    if (plan->emb % 2 == 0) {
+        return fail(SEQMIX_ERR_ATTRIBUTE_RANGE, "monarch: emb_dim is ", plan->emb,
+                    ", expected an odd number");
+    }
+    plan->sizes = {
+        {"D", plan->D}, {"S", plan->S}, {"O", plan->O}, {"E", plan->E}, {"emb_dim", plan->emb}};
+    plan->sizes_of_filters =
+        std::make_unique<const LongFilterSizes>(plan->filters, plan->D, plan->K);
+    plan->sizes_of_filters->add_symbols(plan->sizes);
+    SEQMIX_TRY(resolve_slots(kSchema, *plan));
+    const auto drop = [&](int32_t first, int32_t end) {
+        std::erase_if(plan->slots, [&](const Slot& slot) {
+            return slot.role == Role::weight && slot.slot >= first && slot.slot < end;
+        });
+    };
+    if (!plan->bidirectional) drop(kFilterReverse, kLastWeight);
+    if (plan->filters == 1) {
+        drop(kResidual, kFilterReverse);
+        drop(kResidualReverse, kLastWeight);
+    }
+    if (plan->bidirectional) {
+        plan->states.clear();
+        std::erase_if(plan->slots, [](const Slot& slot) { return slot.role == Role::state; });
+        plan->capabilities.stateful = plan->capabilities.causal = false;
+        plan->capabilities.constant_state = true;
+        for (const Isa isa : {Isa::generic, Isa::avx2, Isa::avx512}) {
+            plan->worker_floats =
+                std::max(plan->worker_floats,
+                         LongConv::scratch_size(
+                             plan->shape(), SEQMIX_SELECT_KERNELS(isa, fft_kernels)->f32.width));
+        }
+    }
+    out = std::move(plan);
+    return Status();
+}
+
+// The filter of the network at `first`, (D,K); frequencies of the network at `scales`.
+Array<double> make_filter(const MonarchPlan& plan, const BindCall& call, int32_t first,
+                          int32_t scales) {
+    Array<double> w[kNetOut + 1];
+    for (int32_t i = 0; i <= kNetOut; ++i) {
+        w[i] = weight_f64(call.weights.get(first + i), call.allocator);
+    }
+    const Array<double> freq = weight_f64(call.weights.get(scales + kNetFreq), call.allocator);
+    HyenaFilter filter{};
+    filter.taps = plan.K;
+    filter.channels = plan.D;
+    filter.features = plan.emb;
+    filter.hidden = plan.O;
+    filter.inner = 2;
+    filter.modulate = true;
+    filter.W_in = w[kNetIn].data();
+    filter.b_in = w[kNetInBias].data();
+    filter.W = {w[kNetInner].data(), w[kNetInner + 2].data()};
+    filter.b = {w[kNetInner + 1].data(), w[kNetInner + 3].data()};
+    filter.W_out = w[kNetOut].data();
+    filter.freq = freq.data();
+    Array<double> k(plan.D * plan.K, call.allocator);
+    hyena_filter(filter, k.data());
+    return k;
+}
+
+void bind_two_sided(const MonarchPlan& plan, const BindCall& call, MonarchBound* bound) {
+    const int64_t D = plan.D, K = plan.K;
+    const auto rows = [&](const Array<double>& columns) {
+        Array<float> result(D * K, call.allocator);
+        for (int64_t d = 0; d < D; ++d) {
+            for (int64_t j = 0; j < K; ++j) {
+                result[j * D + d] = static_cast<float>(columns[d * K + j]);
+            }
+        }
+        return result;
+    };
+    auto conv = std::make_unique<const LongConv>(
+        plan.shape(), *SEQMIX_SELECT_KERNELS(call.isa, fft_kernels), call.allocator);
+    Array<float> work(conv->scratch_size(), call.allocator);
+    for (int64_t f = 0; f < plan.filters; ++f) {
+        const Array<float> k = rows(bound->k64[f]), after = rows(bound->after64[f]);
+        bound->spectra[f] = Array<float>(conv->filter_size(), call.allocator);
+        for (int64_t g = 0; g < conv->groups(); ++g) {
+            const int64_t d = conv->first(g);
+            conv->make_filter(g, k.data() + d, D, after.data() + d, D,
+                              bound->spectra[f].data() + conv->filter_at(g), work.data());
+        }
+    }
+    bound->two_sided = std::move(conv);
+}
+
+Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
+    auto bound = std::make_unique<MonarchBound>();
+    const auto& plan = static_cast<const MonarchPlan&>(call.plan);
+    const auto weight = [&](int32_t slot) { return call.weights.get(slot); };
+    const int64_t D = plan.D, K = plan.K, F = plan.filters;
+    bound->plan = &plan;
+    bound->conv = SEQMIX_SELECT_KERNELS(call.isa, conv1d_kernels);
+    bound->kernels = SEQMIX_SELECT_KERNELS(call.isa, long_conv_kernels);
+    bound->kernel_name = SEQMIX_KERNEL_NAME("monarch", call.isa);
+    bound->in_proj.bind(weight(kInProj), weight(kInProjBias), plan.E, D, call);
+    bound->out_proj.bind(weight(kOutProj), weight(kOutProjBias), D, D, call);
+    bound->short64 = weight_f64(weight(kShort), call.allocator);
+    bound->short_bias64 = weight_f64(weight(kShortBias), call.allocator);
+    bound->taps = weight_f32_transposed(weight(kShort), plan.E, plan.S, call.allocator);
+    bound->short_bias = weight_f32(weight(kShortBias), call.allocator);
+    Array<double> all(F * D * K, call.allocator), skip(F * D, call.allocator);
+    for (int64_t f = 0; f < F; ++f) {
+        const int32_t net = f == 0 ? kFilter : kResidual;
+        const Array<double> k = make_filter(plan, call, net, net);
+        const Array<double> bias = weight_f64(weight(net + kNetBias), call.allocator);
+        std::copy_n(k.data(), D * K, all.data() + f * D * K);
+        std::copy_n(bias.data(), D, skip.data() + f * D);
+        if (plan.bidirectional) {
+            bound->k64[f] = Array<double>(D * K, call.allocator);
+            std::copy_n(k.data(), D * K, bound->k64[f].data());
+            for (int64_t d = 0; d < D; ++d) bound->k64[f][d * K] += bias[d];
+            bound->after64[f] =
+                make_filter(plan, call, f == 0 ? kFilterReverse : kResidualReverse, net);
+        }
+    }
+    if (!plan.bidirectional) {
+        bound->filters.bind(*plan.sizes_of_filters, all.data(), skip.data(), kFilterState, call);
+    } else if (call.isa != Isa::reference) {
+        bind_two_sided(plan, call, bound.get());
+    }
+    out = std::move(bound);
+    return Status();
+}
+
+size_t scratch(const Plan& base, const StepShape& step) {
+    const auto& plan = static_cast<const MonarchPlan&>(base);
+    const auto rows = [&](int64_t width) {
+        return Scratch::round_up(static_cast<size_t>(step.tokens * width) * (step.real64 ? 8 : 4));
+    };
+    size_t size = 2 * rows(plan.E) + rows(plan.D);
+    if (!step.real64) size += Linear::scratch_bytes(step.workers);
+    if (!plan.bidirectional) return size + plan.sizes_of_filters->scratch_bytes(step);
+    size += Scratch::round_up(static_cast<size_t>((plan.S - 1) * plan.E) * 8);  // a window
+    return size + step.workers * Scratch::round_up(static_cast<size_t>(plan.worker_floats) * 4);
+}
+
+// Filter f of x, (tokens, D), to y.
+void long_filter(const MonarchBound& bound, const Call& call, int64_t f, const float* x,
+                 ptrdiff_t x_stride, float* y, std::byte* work) {
+    const MonarchPlan& plan = *bound.plan;
+    if (!plan.bidirectional) {
+        bound.filters.run(call, f, x, x_stride, y, plan.D, work);
+        return;
+    }
+    const LongConv& conv = *bound.two_sided;
+    const int64_t groups = conv.groups();
+    const size_t part = Scratch::round_up(static_cast<size_t>(plan.worker_floats) * 4);
+    call.parallel_for(call.segment_count * groups, [&](int64_t piece, size_t worker) {
+        const Segment& segment = call.segments[piece / groups];
+        const int64_t g = piece % groups, d = conv.first(g);
+        LongConvCall one;
+        one.tokens = segment.count;
+        one.x = x + segment.first * x_stride + d;
+        one.x_stride = x_stride;
+        one.y = y + segment.first * plan.D + d;
+        one.y_stride = plan.D;
+        conv.run(g, one, bound.spectra[f].data() + conv.filter_at(g),
+                 reinterpret_cast<float*>(work + worker * part));
+    });
+}
+
+// u (tokens,E): the short filter of z. Whole inputs begin with an empty window each.
+void short_filter(const MonarchBound& bound, const Call& call, const float* z, float* u,
+                  float* empty) {
+    const MonarchPlan& plan = *bound.plan;
+    const auto piece = [&](const Segment& segment, int64_t e, int64_t channels, float* window) {
+        Conv1dArgs args{};
+        args.tokens = segment.count;
+        args.channels = channels;
+        args.width = plan.S;
+        args.x = z + segment.first * plan.E + e;
+        args.x_stride = plan.E;
+        args.weight = bound.taps.data() + e;
+        args.weight_stride = plan.E;
+        args.bias = bound.short_bias.data() + e;
+        args.window = window;
+        args.window_stride = plan.E;
+        args.y = u + segment.first * plan.E + e;
+        args.y_stride = plan.E;
+        bound.conv->conv(args);
+    };
+    if (plan.bidirectional) {
+        const int64_t block = bound.conv->channel_block, blocks = (plan.E + block - 1) / block;
+        call.parallel_for(blocks, [&](int64_t b, size_t) {
+            const int64_t e = b * block, channels = std::min(block, plan.E - e);
+            for (int64_t s = 0; s < call.segment_count; ++s) {
+                zero_columns(empty, plan.S - 1, plan.E, e, channels);
+                piece(call.segments[s], e, channels, empty + e);
+            }
+        });
+        return;
+    }
+    for_each_channel_block(call, kWindow, plan.S - 1, plan.E, 1, bound.conv->channel_block,
+                           [&](const Segment& segment, int64_t e, int64_t channels, int64_t,
+                               float* window, int64_t) { piece(segment, e, channels, window); });
+}
+
+void run(const Bound& base, const Call& call) {
+    const auto& bound = static_cast<const MonarchBound&>(base);
+    const MonarchPlan& plan = *bound.plan;
+    const int64_t D = plan.D, E = plan.E, T = call.tokens;
+    Scratch scratch = call.scratch;
+    float* z = scratch.take<float>(T * E);
+    float* u = scratch.take<float>(T * E);
+    float* r = scratch.take<float>(T * D);
+    auto* gemm = reinterpret_cast<float*>(
+        scratch.take<std::byte>(static_cast<int64_t>(Linear::scratch_bytes(call.runner.workers))));
+    float* empty = nullptr;
+    size_t bytes = 0;
+    if (plan.bidirectional) {
+        empty = reinterpret_cast<float*>(scratch.take<double>((plan.S - 1) * E));
+        bytes =
+            call.runner.workers * Scratch::round_up(static_cast<size_t>(plan.worker_floats) * 4);
+    } else {
+        bytes = plan.sizes_of_filters->scratch_bytes({T, call.rows, call.runner.workers, false});
+    }
+    auto* work = scratch.take<std::byte>(static_cast<int64_t>(bytes));
+    const Matrix &in = call.slot(kX), &out = call.slot(kY);
+    bound.in_proj.run(call, T, in.as<float>(), in.stride, z, E, gemm);
+    short_filter(bound, call, z, u, empty);
+    float *v = z, *gated = z + T * D;  // z is free
+    constexpr int64_t kRows = 64;
+    const int64_t pieces = (T + kRows - 1) / kRows;
+    call.parallel_for(pieces, [&](int64_t piece, size_t) {
+        const int64_t t = piece * kRows;
+        bound.kernels->gate(std::min(kRows, T - t), D, u + t * E + 2 * D, E, u + t * E, E,
+                            gated + t * D, D);
+    });
+    long_filter(bound, call, 0, gated, D, v, work);
+    if (plan.filters == 2) long_filter(bound, call, 1, in.as<float>(), in.stride, r, work);
+    call.parallel_for(pieces, [&](int64_t piece, size_t) {
+        const int64_t t = piece * kRows, rows = std::min(kRows, T - t);
+        bound.kernels->gate(rows, D, v + t * D, D, u + t * E + D, E, gated + t * D, D);
+        for (int64_t i = 0; plan.filters == 2 && i < rows * D; ++i)
+            gated[t * D + i] += r[t * D + i];
+    });
+    bound.out_proj.run(call, T, gated, D, out.as<float>(), out.stride, gemm);
+}
+
+void two_sided_reference(const MonarchBound& bound, const Call& call, int64_t f, const double* x,
+                         double* y) {
+    const int64_t D = bound.plan->D, K = bound.plan->K;
+    for (int64_t s = 0; s < call.segment_count; ++s) {
+        const Segment& segment = call.segments[s];
+        reference::long_conv({.tokens = segment.count,
+                              .channels = D,
+                              .taps = K,
+                              .k = bound.k64[f].data(),
+                              .after_taps = K,
+                              .after = bound.after64[f].data(),
+                              .after_from_next = true,
+                              .past = nullptr,
+                              .past_rows = 0,
+                              .x = x + segment.first * D,
+                              .y = y + segment.first * D});
+    }
+}
+
+void run_reference(const Bound& base, const Call& call) {
+    const auto& bound = static_cast<const MonarchBound&>(base);
+    const MonarchPlan& plan = *bound.plan;
+    const int64_t D = plan.D, E = plan.E, T = call.tokens;
+    Scratch scratch = call.scratch;
+    double* z = scratch.take<double>(T * E);
+    double* u = scratch.take<double>(T * E);
+    double* r = scratch.take<double>(T * D);
+    double* empty = plan.bidirectional ? scratch.take<double>((plan.S - 1) * E) : nullptr;
+    auto* work =
+        plan.bidirectional
+            ? nullptr
+            : scratch.take<std::byte>(static_cast<int64_t>(
+                  plan.sizes_of_filters->scratch_bytes({T, call.rows, call.runner.workers, true})));
+    const auto* x = call.slot(kX).as<double>();
+    bound.in_proj.run_reference(T, x, D, z, E);
+    for (int64_t run = 0; run < call.run_count; ++run) {
+        const RowRun& rows = call.runs[run];
+        double* window = plan.bidirectional ? empty : call.state<double>(kWindow, rows.state_row);
+        for (int64_t s = rows.first; s < rows.first + rows.count; ++s) {
+            const Segment& segment = call.segments[s];
+            if (segment.reset || plan.bidirectional) zero_columns(window, plan.S - 1, E, 0, E);
+            reference::hyena_short_filter(segment.count, E, plan.S, z + segment.first * E,
+                                          bound.short64.data(), bound.short_bias64.data(), window,
+                                          u + segment.first * E);
+        }
+    }
+    double *v = z, *gated = z + T * D;
+    for (int64_t t = 0; t < T; ++t) std::copy_n(u + t * E + 2 * D, D, v + t * D);
+    reference::hyena_gate(T, D, v, u, E, 0, gated);
+    const auto filter = [&](int64_t f, const double* from, double* to) {
+        if (plan.bidirectional) {
+            two_sided_reference(bound, call, f, from, to);
+        } else {
+            bound.filters.run_reference(call, f, from, to, work);
+        }
+    };
+    filter(0, gated, v);
+    if (plan.filters == 2) filter(1, x, r);
+    reference::hyena_gate(T, D, v, u, E, D, gated);
+    for (int64_t i = 0; plan.filters == 2 && i < T * D; ++i) gated[i] += r[i];
+    bound.out_proj.run_reference(T, gated, D, call.slot(kY).as<double>(), D);
+}
+
+void init(const Plan& base, const Slot& slot, Random& random, double* out) {
+    const auto& plan = static_cast<const MonarchPlan&>(base);
+    int64_t count = 1;
+    for (const int64_t size : slot.shapes[0]) count *= size;
+    const auto uniform = [&](int64_t fan_in) {
+        const double bound = 1 / std::sqrt(static_cast<double>(fan_in));
+        for (int64_t i = 0; i < count; ++i) out[i] = random.uniform(-bound, bound);
+    };
+    if (slot.slot < kShort || slot.slot == kOutProj || slot.slot == kOutProjBias) {
+        return uniform(plan.D);
+    }
+    if (slot.slot < kFilter) return uniform(plan.S);
+    switch (slot.slot % 10) {
+        case kNetIn:
+        case kNetInBias: return uniform(plan.emb);
+        case kNetFreq: std::fill_n(out, count, plan.w); return;
+        case kNetBias:
+            for (int64_t i = 0; i < count; ++i) out[i] = random.normal();
+            return;
+        default: uniform(plan.O);
+    }
+}
+
+int64_t state_rows(const Plan& base, size_t tensor, int64_t position, int64_t tokens) {
+    return static_cast<const MonarchPlan&>(base).sizes_of_filters->state_rows(tensor - kFilterState,
+                                                                              position, tokens);
+}
+
+}  // namespace
+
+extern const Mixer monarch_mixer;
+const Mixer monarch_mixer = {&kSchema, describe, bind, scratch, run,       run_reference,
+                             nullptr,  nullptr,  init, nullptr, state_rows};
+
+}  // namespace seqmix::mixers
