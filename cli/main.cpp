@@ -121,7 +121,7 @@ void add_json(CLI::App* app, bool& json) { app->add_flag("--json", json, "Print 
 CLI::Option* add_model(CLI::App* app, CommonOptions& options) {
     return app
         ->add_option("--model", options.model,
-                     "A safetensors file, or a folder with config.json and model.safetensors")
+                     "A checkpoint: safetensors or torch zip, a file or a folder")
         ->type_name("PATH");
 }
 
@@ -133,7 +133,8 @@ void add_common(CLI::App* app, CommonOptions& options) {
 
 void add_input(CLI::App* app, InputOptions& input, const char* group) {
     app->add_option("--text", input.text,
-                    "A file of text, for models whose vocabulary is bytes; - is stdin")
+                    "A file of text, for models whose vocabulary is bytes, or of DNA (FASTA or\n"
+                    "bare) for HyenaDNA; - is stdin")
         ->type_name("FILE")
         ->group(group);
     app->add_option("--tokens", input.tokens,
@@ -158,7 +159,7 @@ void add_inspect(CLI::App& app, InspectOptions& options, Command& chosen) {
         "inspect", "Show what a checkpoint holds: layers, sizes, missing and unexpected tensors");
     command
         ->add_option("path", options.common.model,
-                     "A safetensors file, or a folder with config.json and model.safetensors")
+                     "A checkpoint: safetensors or torch zip, a file or a folder")
         ->type_name("PATH")
         ->required();
     command->add_flag("--tensors", options.tensors, "Show every tensor of every layer");
@@ -264,8 +265,9 @@ void add_score(CLI::App& app, ScoreOptions& options, Command& chosen) {
         ->capture_default_str()
         ->check(range(1, 1e9));
     command->footer(
-        "The first token is not scored. Bits per byte are known for models whose vocabulary is\n"
-        "bytes.\n\n"
+        "The first token is not scored; nor is the first of each record of a FASTA file, which "
+        "are\n"
+        "read apart. Bits per byte are known for models whose vocabulary is bytes.\n\n"
         "Examples:\n"
         "  seqmix score --model models/shakespeare --text play.txt\n"
         "  seqmix score --model M --tokens ids.json --json\n");

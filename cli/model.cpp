@@ -1,5 +1,6 @@
 #include "model.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -19,6 +20,16 @@ int32_t type_slot(const char* type, const char* name) {
     int32_t slot = 0;
     check(seqmix_type_slot(type, name, &slot));
     return slot;
+}
+
+// HyenaDNA's ids: seven special ones, then the bases; what is no base is the unknown one.
+constexpr std::string_view kBases = "ACGTN";
+constexpr int64_t kFirstBase = 7, kUnknownBase = 6;
+
+int64_t base_id(char base) {
+    const char upper = base >= 'a' && base <= 'z' ? static_cast<char>(base - 'a' + 'A') : base;
+    const size_t at = kBases.find(upper);
+    return at == std::string_view::npos ? kUnknownBase : kFirstBase + static_cast<int64_t>(at);
 }
 
 }  // namespace
@@ -63,6 +74,8 @@ Model::Model(const ContextOptions& options, const std::string& path, bool lenien
     info_ = std::make_shared<Json>(Json::parse(text));
     vocab_ = info_->value("vocab_size", int64_t{0});
     width_ = info_->value("d_model", int64_t{0});
+    dna_ = info_->value("scheme", "") == "hyenadna" &&
+           vocab_ >= kFirstBase + static_cast<int64_t>(kBases.size());
     if (lenient) {
         return;
     }
@@ -120,25 +133,67 @@ void Model::check_tokens(std::span<const int64_t> tokens, const std::string& sou
     }
 }
 
+char Model::character(int64_t id) const {
+    if (!dna_) {
+        return static_cast<char>(static_cast<unsigned char>(id));
+    }
+    const int64_t base = id - kFirstBase;
+    return base >= 0 && base < static_cast<int64_t>(kBases.size())
+               ? kBases[static_cast<size_t>(base)]
+               : '?';
+}
+
 std::vector<int64_t> Model::read_input(const std::string& text_path,
                                        const std::string& tokens_path) const {
+    std::vector<int64_t> ids;
+    for (const std::vector<int64_t>& record : read_records(text_path, tokens_path)) {
+        ids.insert(ids.end(), record.begin(), record.end());
+    }
+    return ids;
+}
+
+std::vector<std::vector<int64_t>> Model::read_records(const std::string& text_path,
+                                                      const std::string& tokens_path) const {
     if (!tokens_path.empty()) {
         std::vector<int64_t> ids = parse_tokens(read_file(tokens_path), tokens_path);
         check_tokens(ids, tokens_path);
-        return ids;
+        return {ids};
     }
-    return ids_of_bytes(read_file(text_path));
+    const std::string content = read_file(text_path);
+    if (!dna_ || !content.starts_with('>')) {
+        return {ids_of_text(content)};
+    }
+    // FASTA: a line that begins with '>' names the record that follows.
+    std::vector<std::vector<int64_t>> records;
+    std::string_view rest(content);
+    while (!rest.empty()) {
+        const size_t end = std::min(rest.find('\n'), rest.size());
+        std::string_view line = rest.substr(0, end);
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+        if (line.starts_with('>')) {
+            records.emplace_back();
+        } else {
+            line = line.substr(0, line.find('#'));  // a comment, in some files
+            const std::vector<int64_t> ids = ids_of_text(line);
+            records.back().insert(records.back().end(), ids.begin(), ids.end());
+        }
+    }
+    return records;
 }
 
-std::vector<int64_t> Model::ids_of_bytes(std::string_view text) const {
-    if (!bytes()) {
+std::vector<int64_t> Model::ids_of_text(std::string_view text) const {
+    if (!this->text()) {
         throw Failure(kUsage, "the model's vocabulary of " + std::to_string(vocab_) +
                                   " is not bytes, so it cannot take text: give ids with --tokens");
     }
     std::vector<int64_t> ids;
     ids.reserve(text.size());
     for (const char c : text) {
-        ids.push_back(static_cast<unsigned char>(c));
+        if (!dna_) {
+            ids.push_back(static_cast<unsigned char>(c));
+        } else if (c != '\n' && c != '\r' && c != ' ' && c != '\t') {
+            ids.push_back(base_id(c));
+        }
     }
     return ids;
 }

@@ -37,8 +37,11 @@ class Model {
     const Json& info() const { return *info_; }
     int64_t vocab() const { return vocab_; }
     int64_t width() const { return width_; }
-    // Ids are bytes. A checkpoint of the library has no tokenizer, so other models talk in ids.
+    // Text goes in and out: bytes for a vocabulary of 256, bases for HyenaDNA. Checkpoints have no
+    // tokenizer, so other models talk in ids.
+    bool text() const { return vocab_ == 256 || dna_; }
     bool bytes() const { return vocab_ == 256; }
+    char character(int64_t id) const;  // of a model of text; '?' for what has none
     uint64_t weight_bytes() const;
     uint64_t state_bytes() const;  // of one row
 
@@ -50,10 +53,14 @@ class Model {
 
     // Refuses ids outside the vocabulary, naming `source`.
     void check_tokens(std::span<const int64_t> tokens, const std::string& source) const;
-    // The ids of a file of bytes (text) or of a list of ids; exactly one path is not empty.
+    // The ids of a file of text or of a list of ids; exactly one path is not empty. Of a FASTA file,
+    // which a model of DNA takes, the bases of all records in turn.
     std::vector<int64_t> read_input(const std::string& text_path,
                                     const std::string& tokens_path) const;
-    std::vector<int64_t> ids_of_bytes(std::string_view text) const;
+    // The same by records: only FASTA files have more than one.
+    std::vector<std::vector<int64_t>> read_records(const std::string& text_path,
+                                                   const std::string& tokens_path) const;
+    std::vector<int64_t> ids_of_text(std::string_view text) const;
 
   private:
     Context context_;
@@ -61,6 +68,7 @@ class Model {
     std::shared_ptr<Json> info_;  // by pointer: json_fwd.hpp declares the type only
     int64_t vocab_ = 0;
     int64_t width_ = 0;
+    bool dna_ = false;
     struct {
         int32_t tokens, logits, logits_last, hidden;
     } slots_{};

@@ -25,16 +25,16 @@ std::vector<int64_t> prompt_ids(const GenerateOptions& options, const Model& mod
     if (!options.prompt_file.empty()) {
         return model.read_input(options.prompt_file, {});
     }
-    return options.prompt.empty() ? std::vector<int64_t>() : model.ids_of_bytes(options.prompt);
+    return options.prompt.empty() ? std::vector<int64_t>() : model.ids_of_text(options.prompt);
 }
 
-// Generated tokens on stdout as they come: bytes, or ids with a space between.
+// Generated tokens on stdout as they come: text, or ids with a space between.
 class Stream {
   public:
-    explicit Stream(bool bytes) : bytes_(bytes) {}
+    explicit Stream(const Model& model) : model_(model) {}
     void put(int64_t id) {
-        if (bytes_) {
-            last_ = static_cast<char>(static_cast<unsigned char>(id));
+        if (model_.text()) {
+            last_ = model_.character(id);
             std::fputc(last_, stdout);
         } else {
             std::printf(first_ ? "%lld" : " %lld", static_cast<long long>(id));
@@ -45,14 +45,14 @@ class Stream {
     }
     // Bytes go out as they are, so a newline is added for people only.
     void end() const {
-        if (!first_ && last_ != '\n' && (!bytes_ || isatty(STDOUT_FILENO) != 0)) {
+        if (!first_ && last_ != '\n' && (!model_.text() || isatty(STDOUT_FILENO) != 0)) {
             std::fputc('\n', stdout);
             flush_stdout();
         }
     }
 
   private:
-    bool bytes_;
+    const Model& model_;
     bool first_ = true;
     char last_ = '\n';
 };
@@ -109,12 +109,12 @@ int run_generate(const GenerateOptions& options) {
                 ? "run: nothing to start from: give a prompt that is not empty"
                 : options.load_state + ": holds no pending token: give a prompt that is not empty");
     }
-    if (!json && !model.bytes()) {
+    if (!json && !model.text()) {
         std::fprintf(stderr,
                      "seqmix: the vocabulary of %lld has no tokenizer here: printing token ids\n",
                      static_cast<long long>(model.vocab()));
     }
-    Stream stream(model.bytes());
+    Stream stream(model);
     if (options.echo && !json) {
         std::for_each(prompt.begin(), prompt.end(), [&](int64_t id) { stream.put(id); });
     }
@@ -165,10 +165,10 @@ int run_generate(const GenerateOptions& options) {
     const uint64_t state_size = seqmix_state_bytes(state.get());
     if (json) {
         Json text;
-        if (model.bytes()) {
+        if (model.text()) {
             std::string bytes;
             for (const int64_t id : generated) {
-                bytes += static_cast<char>(static_cast<unsigned char>(id));
+                bytes += model.character(id);
             }
             text = bytes;
         }

@@ -26,13 +26,19 @@ double surprise(std::span<const float> logits, int64_t id) {
 
 int run_score(const ScoreOptions& options) {
     const Model model(options.common.context, options.common.model);
-    const std::vector<int64_t> ids = model.read_input(options.input.text, options.input.tokens);
-    if (ids.size() < 2) {
-        throw Failure(kUsage, "score: the input has " + std::to_string(ids.size()) +
+    const auto records = model.read_records(options.input.text, options.input.tokens);
+    size_t scored = 0, largest = 0;
+    for (const std::vector<int64_t>& ids : records) {
+        const size_t count = ids.empty() ? 0 : ids.size() - 1;
+        scored += count;
+        largest = std::max(largest, count);
+    }
+    if (scored == 0) {
+        const size_t tokens = records.empty() ? 0 : records.front().size();
+        throw Failure(kUsage, "score: the input has " + std::to_string(tokens) +
                                   " tokens; it takes two, for the first is not scored");
     }
-    const size_t scored = ids.size() - 1;
-    const size_t chunk = std::min(static_cast<size_t>(options.chunk), scored);
+    const size_t chunk = std::min(static_cast<size_t>(options.chunk), largest);
     const auto vocab = static_cast<size_t>(model.vocab());
     std::vector<float> logits(chunk * vocab);
     std::vector<double> token_nats;
@@ -43,27 +49,31 @@ int run_score(const ScoreOptions& options) {
     model.prepare(static_cast<int64_t>(chunk));
     Progress progress("scoring", scored);
     const double started = now();
-    for (size_t first = 0; first < scored; first += chunk) {
-        const size_t count = std::min(chunk, scored - first);
-        model.forward(state.get(), std::span(ids).subspan(first, count), {.logits = logits.data()},
-                      progress.options());
-        for (size_t i = 0; i < count; ++i) {
-            const int64_t id = ids[first + i + 1];
-            const double cost = surprise(std::span(logits).subspan(i * vocab, vocab), id);
-            if (!std::isfinite(cost)) {
-                throw Failure(kFailed, "token " + std::to_string(first + i + 1) +
-                                           " has no finite likelihood: the model gave logits that "
-                                           "are not finite");
+    for (const std::vector<int64_t>& ids : records) {
+        const size_t wanted = ids.empty() ? 0 : ids.size() - 1;
+        check(seqmix_state_reset(state.get(), -1));  // records know nothing of each other
+        for (size_t first = 0; first < wanted; first += chunk) {
+            const size_t count = std::min(chunk, wanted - first);
+            model.forward(state.get(), std::span(ids).subspan(first, count),
+                          {.logits = logits.data()}, progress.options());
+            for (size_t i = 0; i < count; ++i) {
+                const int64_t id = ids[first + i + 1];
+                const double cost = surprise(std::span(logits).subspan(i * vocab, vocab), id);
+                if (!std::isfinite(cost)) {
+                    throw Failure(kFailed, "token " + std::to_string(first + i + 1) +
+                                               " has no finite likelihood: the model gave logits "
+                                               "that are not finite");
+                }
+                nats += cost;
+                if (keep) {
+                    token_nats.push_back(cost);
+                } else if (options.per_token) {
+                    std::printf("%zu %lld %.9g\n", first + i + 1, static_cast<long long>(id), cost);
+                }
             }
-            nats += cost;
-            if (keep) {
-                token_nats.push_back(cost);
-            } else if (options.per_token) {
-                std::printf("%zu %lld %.9g\n", first + i + 1, static_cast<long long>(id), cost);
-            }
+            throw_if_interrupted();
+            progress.advance(count);
         }
-        throw_if_interrupted();
-        progress.advance(count);
     }
     const double seconds = now() - started;
 
