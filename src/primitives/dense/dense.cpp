@@ -11,10 +11,28 @@
 
 namespace seqmix::dense {
 
+// Not LAPACKE_zheev, which copies into memory of its own: OpenBLAS 0.3.21 (Debian 12) multiplies a matrix
+// by a vector reading up to a column and a half beyond the matrix, which ends the process where a page
+// ends. Here columns follow that are nobody's. In columns, the memory of `a` is its conjugate.
 bool eigen_hermitian(int64_t n, std::vector<Complex>& a, std::vector<double>& values) {
-    values.resize(static_cast<size_t>(n));
     const auto size = static_cast<lapack_int>(n);
-    return LAPACKE_zheev(LAPACK_ROW_MAJOR, 'V', 'U', size, a.data(), size, values.data()) == 0;
+    const auto padding = static_cast<size_t>(8 * n + 64), N = static_cast<size_t>(n);
+    constexpr size_t kBlock = 64;
+    std::vector<Complex> vectors(a), work((kBlock + 1) * N + padding);
+    vectors.resize(N * N + padding);
+    std::vector<double> real_work(3 * N + padding);
+    values.resize(N);
+    if (LAPACKE_zheev_work(LAPACK_COL_MAJOR, 'V', 'L', size, vectors.data(), size, values.data(),
+                           work.data(), static_cast<lapack_int>((kBlock + 1) * N),
+                           real_work.data()) != 0) {
+        return false;
+    }
+    for (size_t i = 0; i < N; ++i) {
+        for (size_t j = 0; j < N; ++j) {
+            a[i * N + j] = std::conj(vectors[j * N + i]);
+        }
+    }
+    return true;
 }
 
 bool solve(int64_t n, std::vector<double>& a, int64_t columns, std::vector<double>& b) {
