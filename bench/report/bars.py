@@ -24,7 +24,7 @@ GATE = {"wide": 15.0, "narrow": 10.0}  # of the fused scan; below it `tools/benc
 PATTERNS = {
     "mixers_bench": "^(selective_scan_op/(avx512/|avx2/core/)|causal_conv1d_op/avx512/prefill/"
                     "|s4d/avx512/decode/)(core/|prefill/|decode/)?B1_",
-    "primitives_bench": "^(gemm/avx512/.*_M(512|16|1)_|(cauchy|dplr_kernel|vandermonde)/avx512/)",
+    "primitives_bench": "^(gemm/avx512/.*_M(512|16|1)_|(cauchy|dplr_kernel|vandermonde|long_conv)/avx512/)",
     "models_bench": "^model/avx512/(prefill/mamba-130m_T2048|decode/mamba-130m_T1)/",
 }
 
@@ -64,6 +64,7 @@ class Check:
             self.gemm(compiler)
             self.state_space(compiler)
             self.model(compiler)
+            self.long_conv(compiler)
         self.compilers()
 
     def pick(self, wide, narrow):
@@ -179,6 +180,26 @@ class Check:
                         self.add("peer_" + what.split()[0], f"mamba-130m {what} vs {peer}", c,
                                  threads, ratios.get(peer), need,
                                  ceiling=ratios[peer] / share if share and peer in ratios else None)
+
+    def long_conv(self, c):
+        for tokens, channels, need in ((1024, 768, self.pick(1.5, 1.3)),
+                                       (4096, 768, self.pick(1.5, 1.3)),
+                                       (16384, 768, self.pick(1.3, 1.15)),
+                                       (65536, 768, self.pick(1.3, 1.15)),
+                                       (262144, 64, self.pick(1.3, 1.15)),
+                                       (1048576, 64, self.pick(1.3, 1.15))):
+            name = f"long_conv/avx512/whole/L{tokens}_D{channels}"
+            what = f"causal convolution L={tokens} D={channels}"
+            ratios = self.value(c, 1, name, "vs_peer") or {}
+            self.add("long_conv", what + ": vs FFTW", c, 1, ratios.get("fftw"), need)
+            self.add("long_conv", what + ": vs FFTW with its transposition", c, 1,
+                     self.value(c, 1, name, "vs_fftw_transposed"), need)
+            if tokens <= 65536:
+                self.speedup("long_conv_threads", what, c, name, 1.6)
+        for channels in (1, 16):
+            name = f"long_conv/avx512/stream/K131072_T128_D{channels}"
+            self.add("long_conv_stream", f"2^17 taps in blocks of 128, D={channels}: worst block over "
+                     "median", c, 1, self.value(c, 1, name, "worst_over_median"), 4, most=True)
 
     def compilers(self):
         """g++ against clang, row by row: the bar names the slowest."""

@@ -15,7 +15,8 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAMS = ["mixers_bench", "primitives_bench", "models_bench"]
-PEERS = ["llama", "transformers"]
+MODEL_PEERS = ["llama", "transformers"]  # of the whole-model rows
+PEERS = MODEL_PEERS + ["fftw"]  # of rows of primitives_bench, inside that program
 MODEL = os.path.join(ROOT, "build", "bench-models", "mamba-130m")
 MODEL_ROWS = [f"model/{isa}/{phase}/mamba-130m_T{tokens}" for isa in ("avx2", "avx512")
               for phase, tokens in (("prefill", 512), ("prefill", 2048), ("decode", 1))]
@@ -167,12 +168,16 @@ class Figures:
             row = self.rows.setdefault((compiler, threads, name), {
                 "name": name, "isa": name.split("/")[1], "compiler": compiler, "threads": threads,
                 "time_us": entry["best_us"], "limit_us": entry.get("limit_us"),
-                "plain_us": entry.get("plain_us"),
+                "plain_us": entry.get("plain_us"), "peer_us": entry.get("peer_us"),
+                "peer_transposed_us": entry.get("peer_transposed_us"),
+                "worst_over_median": entry.get("worst_over_median"),
                 "flops": entry["flop/s"] * entry["best_us"] * 1e-6,
                 "bytes": entry["bytes/s"] * entry["best_us"] * 1e-6,
                 "tokens": entry.get("tokens/s", 0) * entry["best_us"] * 1e-6})
             for key, now in (("time_us", "best_us"), ("limit_us", "limit_us"),
-                             ("plain_us", "plain_us")):
+                             ("plain_us", "plain_us"), ("peer_us", "peer_us"),
+                             ("peer_transposed_us", "peer_transposed_us"),
+                             ("worst_over_median", "worst_over_median")):
                 if entry.get(now) is not None:
                     row[key] = min(row[key] or entry[now], entry[now])
 
@@ -191,6 +196,9 @@ class Figures:
             row["of_limit"] = row["limit_us"] / us if row["limit_us"] else None
             row["vs_plain"] = row["plain_us"] / us if row["plain_us"] else None
             row["vs_peer"] = {}
+            if row.get("peer_us"):
+                row["vs_peer"]["fftw"] = row["peer_us"] / us
+                row["vs_fftw_transposed"] = row["peer_transposed_us"] / us
             match = re.fullmatch(r"model/\w+/(\w+)/mamba-130m_T(2048|1)", row["name"])
             for (peer, threads), figures in self.peers.items():
                 if match and threads == row["threads"]:
@@ -236,7 +244,7 @@ class Figures:
 
 # ------------------------------------------------------------------ running
 
-def run_program(folder, name, threads, isa, pattern, min_time, foreign, model=None):
+def run_program(folder, name, threads, isa, pattern, min_time, foreign, model=None, fftw=None):
     command = [find_program(folder, name), "--threads", str(threads), "--benchmark_format=json",
                "--benchmark_min_time=" + min_time]
     if isa:
@@ -246,6 +254,7 @@ def run_program(folder, name, threads, isa, pattern, min_time, foreign, model=No
     environment = dict(os.environ)
     if model:
         environment["SEQMIX_BENCH_MODEL"] = model
+    environment["SEQMIX_FFTW"] = fftw or ""
     done = foreign.run(command, env=environment)
     if done.returncode != 0:
         sys.stderr.write(done.stderr)
@@ -255,15 +264,15 @@ def run_program(folder, name, threads, isa, pattern, min_time, foreign, model=No
 
 
 def build_peers(peers, figures):
-    """Those that can be had; for the others one line says why not."""
-    ready = []
+    """Those that can be had, with what their build prints; for the others one line says why not."""
+    ready = {}
     for peer in peers:
         say(f"peer {peer}: fetching and building, if it is not there yet")
         done = subprocess.run([os.path.join(ROOT, "tools", "peers", peer), "build"],
-                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                               check=False)
         if done.returncode == 0:
-            ready.append(peer)
+            ready[peer] = done.stdout.strip().split("\n")[-1]
         else:
             lines = done.stderr.strip().split("\n")
             figures.missing[peer] = lines[-1]
@@ -297,12 +306,14 @@ def measure(builds, threads, patterns, isa="", rounds=1, min_time="0.2", peers=(
                 for name, pattern in patterns.items():
                     models = models_for(pattern) if name == "models_bench" else [None]
                     for model in models:
+                        fftw = peers.get("fftw") if name == "primitives_bench" else None
                         result = run_program(folder, name, count, isa, pattern, min_time, foreign,
-                                             model)
+                                             model, fftw)
                         if result:
                             figures.add(result)
                     if name == "models_bench" and folder == builds[0]:
-                        for peer in [p for p in peers if p not in figures.missing]:
+                        for peer in [p for p in peers
+                                     if p in MODEL_PEERS and p not in figures.missing]:
                             run_peer(peer, count, foreign, figures)
                     if keep:
                         figures.finish(foreign)

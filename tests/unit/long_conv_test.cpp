@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <random>
 #include <string>
 #include <vector>
@@ -223,6 +224,65 @@ TEST(LongConv, SpectraMadeInTheCall) {
             const std::vector<double> expected(passed.begin(), passed.end());
             EXPECT_LT(error(made.data(), expected), 2e-6) << level.name;
         }
+    }
+}
+
+// The error of a million samples, against the transforms in double, and these against sums in places.
+TEST(LongConv, AMillionSamples) {
+    const bool small = std::getenv("SEQMIX_TEST_SCALE") != nullptr &&
+                       std::string(std::getenv("SEQMIX_TEST_SCALE")) == "small";
+    const int64_t T = small ? 100'000 : 1'000'000, D = small ? 3 : 16;
+    const std::vector<float> x = numbers(T * D, 1);
+    std::vector<float> k = numbers(T * D, 2);
+    for (float& v : k) v /= std::sqrt(static_cast<float>(T));
+    const FftKernels& exact_kernels = *levels().back().kernels;
+    const RealFft<double> exact(fft_convolution_length(2 * T), exact_kernels, {});
+    std::vector<double> y(x.size()), column(static_cast<size_t>(T)), taps(column.size());
+    Array<double> filter(exact.filter_size(1), {}), work(exact.scratch(1), {});
+    for (int64_t d = 0; d < D; ++d) {
+        for (int64_t t = 0; t < T; ++t) {
+            column[static_cast<size_t>(t)] = static_cast<double>(x[static_cast<size_t>(t * D + d)]);
+            taps[static_cast<size_t>(t)] = static_cast<double>(k[static_cast<size_t>(t * D + d)]);
+        }
+        exact.make_filter(taps.data(), T, 1, 1, filter.data(), work.data());
+        exact.convolve(column.data(), T, 1, filter.data(), y.data() + d, T, D, 1, work.data());
+        for (const int64_t t : {int64_t{0}, T / 3, T - 1}) {
+            double sum = 0;
+            for (int64_t j = 0; j <= t; ++j) {
+                sum += taps[static_cast<size_t>(j)] * column[static_cast<size_t>(t - j)];
+            }
+            EXPECT_NEAR(y[static_cast<size_t>(t * D + d)], sum, 1e-11);
+        }
+    }
+    for (const Level& level : levels()) {
+        if (!small && level.name == "generic") continue;  // a minute
+        const LongConv conv({.channels = D, .taps = T, .length = T}, *level.kernels, {});
+        Array<float> spectra(conv.filter_size(), {}), scratch(conv.scratch_size(), {});
+        std::vector<float> out(x.size());
+        for (int64_t g = 0; g < conv.groups(); ++g) {
+            const int64_t d = conv.first(g);
+            conv.make_filter(g, k.data() + d, D, nullptr, 0, spectra.data() + conv.filter_at(g),
+                             scratch.data());
+            LongConvCall call;
+            call.tokens = T;
+            call.x = x.data() + d;
+            call.y = out.data() + d;
+            call.x_stride = call.y_stride = D;
+            conv.run(g, call, spectra.data() + conv.filter_at(g), scratch.data());
+        }
+        EXPECT_LT(error(out.data(), y), 1e-5) << level.name;
+    }
+}
+
+// At L = 1M, 64 channels, one worker: spectra and scratch within 2.6 times the input (the tables of the
+// transforms are 0.16 of it more).
+TEST(LongConv, MemoryOfAMillionSamples) {
+    constexpr int64_t L = 1 << 20, D = 64;
+    for (const int64_t width : {8, 16}) {
+        const LongConvShape shape = {.channels = D, .taps = L, .length = L};
+        const int64_t floats =
+            LongConv::filter_size(shape, width) + LongConv::scratch_size(shape, width, false);
+        EXPECT_LT(static_cast<double>(floats) / static_cast<double>(L * D), 2.6) << width;
     }
 }
 

@@ -111,14 +111,14 @@ int64_t LongConv::filter_size(const LongConvShape& shape, int64_t width) {
 }
 
 // Inputs of a window, or taps around the circle; a spectrum that does not last; the transform's own.
-int64_t LongConv::scratch_size(const LongConvShape& shape, int64_t width) {
+int64_t LongConv::scratch_size(const LongConvShape& shape, int64_t width, bool windows) {
     const LongConvGroups cut = {shape.channels, width};
     const std::vector<Size> sizes = make_sizes(shape);
     int64_t most = 0;
     for (const int64_t group : {int64_t{0}, cut.count() - 1}) {
         const int64_t lanes = cut.lanes(group);
         for (const Size& s : sizes) {
-            const bool circle = &s == &sizes.back() || !shape.causal();
+            const bool circle = (windows && &s == &sizes.back()) || !shape.causal();
             const int64_t filter =
                 s.lasting ? 0 : whole_lines(long_conv_fft_filter(s.points, lanes, width));
             most = std::max(most, (circle ? whole_lines(s.points * lanes) : 0) + filter +

@@ -109,8 +109,9 @@ class LongConv {
     // The same without a plan, for vectors of `width` lanes.
     static int64_t filter_size(const LongConvShape& shape, int64_t width);
     int64_t scratch_size() const { return scratch_size(shape_, width_); }  // floats, a worker
-    // The same without a plan, for vectors of `width` lanes.
-    static int64_t scratch_size(const LongConvShape& shape, int64_t width);
+    // The same without a plan, for vectors of `width` lanes. windows: also for calls with a past or
+    // with more than shape().length tokens.
+    static int64_t scratch_size(const LongConvShape& shape, int64_t width, bool windows = true);
 
     // Spectra of one group: k (K, lanes), after (after, lanes) with strides; filter at its filter_at.
     void make_filter(int64_t group, const float* k, ptrdiff_t k_stride, const float* after,
