@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "base/isa.h"
+#include "base/memory.h"
+#include "kernels_rows.h"
 #include "long_conv_rows.h"
 #include "parallel/executor.h"
 #include "plain/fft.h"
@@ -29,20 +31,32 @@ namespace seqmix::bench {
 
 namespace {
 
-// At a cache line, as the library's own memory is.
+// The library's own memory, scratch: at a cache line, large blocks in huge pages.
 template <typename T>
-struct AtLine {
+struct OwnMemory {
     using value_type = T;
-    AtLine() = default;
+    OwnMemory() = default;
     template <typename U>
-    explicit AtLine(const AtLine<U>&) {}
+    explicit OwnMemory(const OwnMemory<U>&) {}
+    T* allocate(size_t n) { return static_cast<T*>(Allocator().allocate(n * sizeof(T))); }
+    void deallocate(T* p, size_t n) { Allocator().release(p, n * sizeof(T)); }
+    bool operator==(const OwnMemory&) const = default;
+};
+using Floats = std::vector<float, OwnMemory<float>>;
+
+// Memory of weights: at a cache line, in pages of the usual size, as a mapped file is.
+template <typename T>
+struct FileMemory : OwnMemory<T> {
+    template <typename U>
+    struct rebind {
+        using other = FileMemory<U>;
+    };
     T* allocate(size_t n) {
         return static_cast<T*>(::operator new (n * sizeof(T), std::align_val_t{64}));
     }
     void deallocate(T* p, size_t) { ::operator delete (p, std::align_val_t{64}); }
-    bool operator==(const AtLine&) const = default;
 };
-using Floats = std::vector<float, AtLine<float>>;
+using WeightFloats = std::vector<float, FileMemory<float>>;
 
 Floats numbers(int64_t count) {
     Floats values(static_cast<size_t>(count));
@@ -79,13 +93,14 @@ class Gemm {
         args_.w_stride = k;
         args_.y = y_.data();
         args_.y_stride = n;
+        split_ = gemm_split(m, n, k, kernels, executor_.workers());
         const Floats weights = numbers(n * k);
         const double bytes = 4 * static_cast<double>(n * k);
         const size_t copies =
             cold ? std::max(size_t{1}, static_cast<size_t>(cold_region() / bytes)) : 1;
         size_ = weights.size();
         total_ = size_ * copies;
-        Floats& all = storage();
+        WeightFloats& all = storage();
         if (all.size() < total_) {
             all.resize(total_);
         }
@@ -102,7 +117,7 @@ class Gemm {
         next_ = next_ == total_ ? 0 : next_;
         args_.w = storage().data() + next_;
         executor_.run(
-            static_cast<size_t>(gemm_work_items(args_.m, args_.n, args_.k, kernels_)),
+            static_cast<size_t>(split_.items()),
             [](void* self, size_t item, size_t worker) {
                 static_cast<Gemm*>(self)->run_item(static_cast<int64_t>(item), worker);
             },
@@ -115,19 +130,20 @@ class Gemm {
   private:
     // One for all rows, which run one after the other: taking and giving back a gigabyte each time
     // costs more than running them.
-    static Floats& storage() {
-        static Floats weights;
+    static WeightFloats& storage() {
+        static WeightFloats weights;
         return weights;
     }
     void run_item(int64_t item, size_t worker) {
         GemmArgs args = args_;
         args.scratch = scratch_.data() + static_cast<int64_t>(worker) * part_;
-        gemm_work_item(args, kernels_, item);
+        gemm_work_item(args, kernels_, split_, item);
     }
 
     const GemmKernels& kernels_;
     Executor executor_;
     GemmArgs args_{};
+    GemmSplit split_{};
     Floats x_, y_, scratch_;
     size_t size_ = 0, total_ = 0, next_ = 0;
     int64_t part_ = 0;
@@ -326,6 +342,7 @@ int main(int argc, char** argv) {
             bench::add_long_conv_streams(name, isa);
             bench::add_maps(name, *SEQMIX_SELECT_KERNELS(isa, elementwise_kernels),
                             *SEQMIX_SELECT_KERNELS(isa, norm_kernels));
+            bench::add_kernel_rows(name, isa);
             for (const auto kind :
                  {bench::FftKind::complex, bench::FftKind::real, bench::FftKind::convolve}) {
                 for (const int64_t n : {256, 1024, 4096, 16384, 65536}) {

@@ -15,14 +15,16 @@ CONV = "causal_conv1d_op/avx512/prefill/B1_T{}_D1536_K4"
 LENGTHS = [1024, 8192, 65536, 1048576]
 GEMMS = {"in_proj": (3072, 768), "out_proj": (768, 1536), "lm_head": (50280, 768),
          "x_proj": (80, 1536), "dt_proj": (1536, 48)}
+KERNELS = "{}/avx512/L16384_H256_N64"  # of state-space layers
+S4D_STEP = "s4d/avx512/decode/B1_T1_D256_N64"
 MODEL = "model/avx512/{}/mamba-130m_T{}"
 GATE = {"wide": 15.0, "narrow": 10.0}  # of the fused scan; below it `tools/bench --check` fails
 
 # What the rows of the bars are called: the programs' filters.
 PATTERNS = {
-    "mixers_bench": "^(selective_scan_op/(avx512/|avx2/core/)|causal_conv1d_op/avx512/prefill/)"
-                    "(core/|prefill/|decode/)?B1_",
-    "primitives_bench": "^gemm/avx512/.*_M(512|16|1)_",
+    "mixers_bench": "^(selective_scan_op/(avx512/|avx2/core/)|causal_conv1d_op/avx512/prefill/"
+                    "|s4d/avx512/decode/)(core/|prefill/|decode/)?B1_",
+    "primitives_bench": "^(gemm/avx512/.*_M(512|16|1)_|(cauchy|dplr_kernel|vandermonde)/avx512/)",
     "models_bench": "^model/avx512/(prefill/mamba-130m_T2048|decode/mamba-130m_T1)/",
 }
 
@@ -60,6 +62,7 @@ class Check:
             self.scan(compiler)
             self.conv(compiler)
             self.gemm(compiler)
+            self.state_space(compiler)
             self.model(compiler)
         self.compilers()
 
@@ -148,6 +151,15 @@ class Check:
             for threads in (1, 2):
                 self.of_limit("gemv", label + ", M=1 cold, limit memory reads", c, threads,
                               row(what, 1), 0.7)
+
+    def state_space(self, c):
+        cauchy = KERNELS.format("cauchy")
+        self.of_limit("kernels", "Cauchy sums", c, 1, cauchy, 0.6)
+        self.add("kernels", "Cauchy sums: vs plain loop", c, 1, self.value(c, 1, cauchy, "vs_plain"),
+                 self.pick(80, 50))
+        self.of_limit("kernels", "S4's kernel, whole", c, 1, KERNELS.format("dplr_kernel"), 0.5)
+        self.of_limit("kernels", "Vandermonde products", c, 1, KERNELS.format("vandermonde"), 0.35)
+        self.of_limit("s4d_step", "S4D, one token of 256 channels", c, 1, S4D_STEP, 0.4)
 
     def model(self, c):
         prefill, decode = MODEL.format("prefill", 2048), MODEL.format("decode", 1)

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/mapped_file.h"
+#include "base/memory.h"
 
 namespace seqmix {
 namespace {
@@ -117,6 +118,18 @@ void MappedFile::advise(Advice advice, size_t offset, size_t length) const noexc
     }
     const int saved = errno;
     (void)::madvise(const_cast<unsigned char*>(data_) + begin, length + (offset - begin), value);
+    errno = saved;
+}
+
+void prefer_huge_pages(void* data, size_t size) noexcept {
+    const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+    const size_t skipped = (page - reinterpret_cast<uintptr_t>(data) % page) % page;
+    if (size <= skipped) {
+        return;
+    }
+    const int saved = errno;
+    (void)::madvise(static_cast<std::byte*>(data) + skipped, (size - skipped) / page * page,
+                    MADV_HUGEPAGE);
     errno = saved;
 }
 

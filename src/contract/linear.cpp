@@ -49,12 +49,12 @@ void Linear::run(const Call& call, int64_t tokens, const float* x, ptrdiff_t x_s
     args.y = y;
     args.y_stride = y_stride;
     args.epilogue.bias = bias_.data();
-    const int64_t items = gemm_work_items(tokens, out_, in_, *kernels_);
+    const GemmSplit split = gemm_split(tokens, out_, in_, *kernels_, call.runner.workers);
     const int64_t part = scratch_floats();
-    call.parallel_for(items, [&](int64_t item, size_t worker) {
+    call.parallel_for(split.items(), [&](int64_t item, size_t worker) {
         GemmArgs mine = args;
         mine.scratch = scratch + static_cast<int64_t>(worker) * part;
-        gemm_work_item(mine, *kernels_, item);
+        gemm_work_item(mine, *kernels_, split, item);
     });
 }
 

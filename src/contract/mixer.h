@@ -192,8 +192,9 @@ struct RowRun {
 // Elements are float, or double at level reference; integer slots are int64_t.
 struct Matrix {
     void* data = nullptr;
-    ptrdiff_t stride = 0;  // between tokens (constants: 0; per-row outputs: between rows)
-    int32_t variant = 0;   // which alternative shape of the slot this is
+    ptrdiff_t stride = 0;   // between tokens (constants: 0; per-row outputs: between rows)
+    int32_t variant = 0;    // which alternative shape of the slot this is
+    bool streamed = false;  // an output whose call writes more than caches will keep
     explicit operator bool() const { return data != nullptr; }
     template <class T>
     T* as() const {
@@ -268,7 +269,8 @@ struct Call {
     T* state(size_t i, int64_t row) const {
         return static_cast<T*>(states[i].data) + row * states[i].row_stride;
     }
-    // fn(i, worker) for i in [0, n); returns when all are done. The n pieces depend on shapes only.
+    // fn(i, worker) for i in [0, n); returns when all are done. The n pieces depend on shapes only,
+    // those of products, whose bits do not depend on them, also on the number of workers.
     template <class Fn>
     void parallel_for(int64_t n, Fn&& fn) const {
         if (n <= 0 || failed->load(std::memory_order_relaxed)) {

@@ -11,6 +11,9 @@
 namespace seqmix {
 namespace {
 
+// A core's share of the largest caches, and some more.
+constexpr double kStreamedBytes = 64e6;
+
 // A row of the call on its way.
 struct Cursor {
     RowSpan span;
@@ -381,7 +384,12 @@ void ForwardCall::read_inputs(Call& call) {
         } else if (kind == SlotKind::token) {
             ptrdiff_t stride = 0;
             if (!real64 && in_place(view, buffers_.step, &stride)) {
-                matrix = {token_address(view, buffers_.step.places[0]), stride, args_.variants[i]};
+                const bool streamed =
+                    slot.role == Role::output &&
+                    static_cast<double>(total_) * static_cast<double>(width) * sizeof(float) >
+                        kStreamedBytes;
+                matrix = {token_address(view, buffers_.step.places[0]), stride, args_.variants[i],
+                          streamed};
             } else if (slot.role == Role::input) {
                 pack_tokens(view, buffers_.step, width, call, static_cast<T*>(buffers_.staging[i]));
             }

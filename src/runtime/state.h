@@ -56,6 +56,9 @@ struct StateMemory {
     // One row of everything to and from dense bytes.
     void save_row(int64_t row, Snapshot* snapshot) const;
     void load_row(int64_t row, const Snapshot& snapshot);
+    // One row of `count` leaves of the same plans, from another state or another place in this one.
+    void copy_row(int64_t row, size_t leaf, const StateMemory& from, int64_t from_row,
+                  size_t from_leaf, size_t count);
     // A row of one tensor to and from a view in the canonical layout.
     void get_row(const Tensor& tensor, int64_t row, const View& view) const;
     void set_row(const Tensor& tensor, int64_t row, const View& view);

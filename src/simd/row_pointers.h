@@ -8,12 +8,12 @@ namespace {
 
 // The addresses of kRows rows: a pointer to every fourth and two distances. Opaque, or compilers keep
 // a pointer for each, in vector registers and on the stack.
-template <int kRows>
+template <int kRows, typename Byte = const unsigned char>
 struct RowPointers {
-    const unsigned char* every4[(kRows + 3) / 4];
+    Byte* every4[(kRows + 3) / 4];
     ptrdiff_t step, step3;
 
-    SEQMIX_INLINE RowPointers(const unsigned char* p, ptrdiff_t row) : step(row), step3(3 * row) {
+    SEQMIX_INLINE RowPointers(Byte* p, ptrdiff_t row) : step(row), step3(3 * row) {
         asm("" : "+r"(step), "+r"(step3));
 #pragma GCC unroll 6
         for (int g = 0; g < (kRows + 3) / 4; ++g) {
@@ -21,7 +21,7 @@ struct RowPointers {
             asm("" : "+r"(every4[g]));
         }
     }
-    SEQMIX_INLINE const unsigned char* at(int row) const {
+    SEQMIX_INLINE Byte* at(int row) const {
         return every4[row / 4] + (row % 4 == 3 ? step3 : row % 4 * step);
     }
     SEQMIX_INLINE void advance(ptrdiff_t bytes) {

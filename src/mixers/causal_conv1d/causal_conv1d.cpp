@@ -97,6 +97,7 @@ void run(const Bound& base, const Call& call) {
             args.window_stride = plan.D;
             args.y = y.as<float>() + segment.first * y.stride + d;
             args.y_stride = y.stride;
+            args.streamed = y.streamed;
             bound.kernels->conv(args);
         });
 }

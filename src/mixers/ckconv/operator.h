@@ -3,7 +3,7 @@
 
 #include "contract/mixer.h"
 #include "mixers/ckconv/kernel.h"
-#include "mixers/ckconv/kernel_net.h"
+#include "mixers/ckconv/siren.h"
 #include "primitives/fft/fft.h"
 
 namespace seqmix::mixers {

@@ -72,6 +72,12 @@ const MixerCases s4d_cases = {
             {.name = "reverse",
              .attributes = R"({"d_model":20,"d_state":16,"reverse":true})",
              .shapes = {{2, 7}, {1, 1}, {2, 64}, {1, 513}}},
+            {.name = "bidirectional",
+             .attributes = R"({"d_model":18,"d_state":8,"bidirectional":true,"channels":2,)"
+                           R"("kernel_length":80,"activation":"none","output":"none"})",
+             .shapes = {{2, 7}, {1, 1}, {2, 64}, {1, 80}, {1, 81}},
+             .core_is_output = true,
+             .whole_input = true},
         },
     .sweeps =
         {
@@ -147,6 +153,23 @@ const MixerCases s4_cases = {
              .attributes = R"({"d_model":24,"d_state":16,"n_ssm":2,"init":"hippo"})",
              .shapes = {{2, 7}, {2, 64}},
              .weights = "bf16"},
+            {.name = "bidirectional_rank2",
+             .attributes = R"({"d_model":19,"d_state":8,"bidirectional":true,"rank":2,)"
+                           R"("init":"legt","kernel_length":80,"l_kernel":80})",
+             .shapes = {{2, 7}, {2, 64}, {1, 81}},
+             .whole_input = true},
+            {.name = "bidirectional_legs_rate",
+             .attributes =
+                 R"({"d_model":3,"d_state":16,"bidirectional":true,"rate":2,)"
+                 R"("kernel_length":64,"l_kernel":50,"activation":"none","output":"none"})",
+             .shapes = {{2, 7}, {2, 64}, {1, 81}},
+             .core_is_output = true,
+             .whole_input = true},
+            {.name = "bidirectional_legs_rank2",
+             .attributes = R"({"d_model":17,"d_state":8,"bidirectional":true,"rank":2,)"
+                           R"("kernel_length":70,"dt_min":0.05})",
+             .shapes = {{2, 7}, {2, 64}, {1, 70}},
+             .whole_input = true},
             {.name = "lagt_reverse",
              .attributes = R"({"d_model":20,"d_state":16,"init":"lagt","reverse":true})",
              .shapes = {{2, 7}, {1, 1}, {2, 64}, {1, 513}}},

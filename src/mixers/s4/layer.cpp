@@ -16,6 +16,9 @@ struct S4Bound : Bound {
     const ElementwiseKernels* elementwise;
     DiagonalScan causal, from_end;
     Linear output;
+    // bidirectional: both kernels of each output as a filter, (kernel_length, C D) each.
+    std::unique_ptr<const LongConv> conv;
+    Array<float> before, after, spectra;
     // Level reference only.
     std::unique_ptr<const Parameters> parameters;
     std::vector<double> a, b, c;
@@ -34,6 +37,39 @@ void prepare(const S4Plan& plan, const Parameters& parameters, S4Bound& bound) {
     bound.ref.c = bound.c.data();
     std::vector<double> work(size(reference::s4_prepare_scratch(bound.ref)));
     reference::s4_prepare(bound.ref, work.data());
+}
+
+// Filters of a bidirectional layer. The skip is part of the first tap.
+Status make_filters(const S4Plan& plan, const Parameters& parameters, const BindCall& call,
+                    S4Bound& bound) {
+    const int64_t L = plan.kernel_length, width = plan.C * plan.D;
+    bound.before = Array<float>(L * width, call.allocator);
+    bound.after = Array<float>(L * width, call.allocator);
+    SEQMIX_TRY(make_kernels(plan, parameters, 0, L, call.isa, bound.before.data()));
+    SEQMIX_TRY(make_kernels(plan, parameters, plan.C, L, call.isa, bound.after.data()));
+    for (size_t i = 0; i < parameters.skip.size(); ++i) {
+        float& tap = bound.before[static_cast<int64_t>(i)];
+        tap = static_cast<float>(static_cast<double>(tap) + parameters.skip[i]);
+    }
+    auto conv = std::make_unique<const LongConv>(
+        plan.conv(), *SEQMIX_SELECT_KERNELS(call.isa, fft_kernels), call.allocator);
+    bound.spectra = Array<float>(plan.C * conv->filter_size(), call.allocator);
+    Array<float> work(conv->scratch_size(), call.allocator);
+    for (int64_t o = 0; o < plan.C; ++o) {
+        for (int64_t g = 0; g < conv->groups(); ++g) {
+            const int64_t at = o * plan.D + conv->first(g);
+            conv->make_filter(g, bound.before.data() + at, width, bound.after.data() + at, width,
+                              bound.spectra.data() + o * conv->filter_size() + conv->filter_at(g),
+                              work.data());
+        }
+    }
+    bound.conv = std::move(conv);
+    return Status();
+}
+
+// Rows of fewer tokens are not worth a transform; of more than the kernels have, the recurrence is exact.
+bool by_transform(const S4Plan& plan, const Segment& segment) {
+    return segment.count >= 32 && segment.count <= plan.kernel_length;
 }
 
 constexpr int64_t kRows = 64;  // tokens of a piece of an elementwise map
@@ -98,6 +134,11 @@ Status describe_layer(const Schema& schema, const Attributes& given, S4Plan& pla
         plan.chunk = kWholeSequence;
         plan.states.clear();
         remove_slot(plan, "state");
+        for (const Isa isa : {Isa::generic, Isa::avx2, Isa::avx512}) {
+            const int64_t lanes = SEQMIX_SELECT_KERNELS(isa, fft_kernels)->f32.width;
+            const int64_t floats = LongConv::scratch_size(plan.conv(), lanes);
+            plan.conv_floats = std::max(plan.conv_floats, (floats + 15) / 16 * 16);
+        }
     }
     return Status();
 }
@@ -125,6 +166,7 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     if (plan.bidirectional) {
         SEQMIX_TRY(make_system(plan, *parameters, plan.C, &system));
         bound->from_end = DiagonalScan(system, kernels, call.allocator);
+        SEQMIX_TRY(make_filters(plan, *parameters, call, *bound));
     }
     if (plan.rows > 0) {
         bound->output.bind(call.weights.get(kOutput), call.weights.get(kOutputBias), plan.rows,
@@ -149,7 +191,8 @@ size_t scratch(const Plan& base, const StepShape& step) {
     size_t bytes = step.workers *
                    Scratch::round_up(static_cast<size_t>(DiagonalScan::scratch_floats(plan.M)) * 4);
     if (plan.bidirectional) {
-        bytes += step.workers * Scratch::round_up(static_cast<size_t>(2 * plan.M * plan.D) * 4);
+        bytes += step.workers * Scratch::round_up(static_cast<size_t>(2 * plan.M * plan.D) * 4) +
+                 step.workers * Scratch::round_up(static_cast<size_t>(plan.conv_floats) * 4);
     }
     if (!bare(plan)) {
         bytes += Scratch::round_up(static_cast<size_t>(step.tokens * width) * 4);
@@ -186,8 +229,34 @@ void scan(const S4Bound& bound, const Call& call, Tokens out, float* kernel_scra
         });
 }
 
-// The same with the kernels that read from the end, which start one token later. There is no state:
-// rows are whole.
+// Bidirectional rows that the kernels cover, by transforms: one convolution for both directions.
+void convolve(const S4Bound& bound, const Call& call, Tokens out, float* work) {
+    const S4Plan& plan = *bound.plan;
+    const LongConv& conv = *bound.conv;
+    const Matrix& in = call.slot(kX);
+    const int64_t groups = conv.groups(), width = plan.C * plan.D, each = groups * plan.C;
+    call.parallel_for(call.segment_count * each, [&](int64_t piece, size_t worker) {
+        const Segment& segment = call.segments[piece / each];
+        if (!by_transform(plan, segment)) {
+            return;
+        }
+        const int64_t o = piece % each / groups, g = piece % groups, d = conv.first(g);
+        LongConvCall one;
+        one.tokens = segment.count;
+        one.x = in.as<float>() + segment.first * in.stride + d;
+        one.x_stride = in.stride;
+        one.y = out.data + segment.first * out.stride + o * plan.D + d;
+        one.y_stride = out.stride;
+        one.k = bound.before.data() + o * plan.D + d;
+        one.after = bound.after.data() + o * plan.D + d;
+        one.k_stride = one.after_stride = width;
+        conv.run(g, one, bound.spectra.data() + o * conv.filter_size() + conv.filter_at(g),
+                 work + static_cast<int64_t>(worker) * plan.conv_floats);
+    });
+}
+
+// The other rows by both recurrences; the second reads from the end and starts one token later. There
+// is no state: rows are whole.
 void scan_both(const S4Bound& bound, const Call& call, Tokens out, float* kernel_scratch,
                float* states) {
     const S4Plan& plan = *bound.plan;
@@ -197,6 +266,9 @@ void scan_both(const S4Bound& bound, const Call& call, Tokens out, float* kernel
     const int64_t blocks = (plan.D + block - 1) / block;
     call.parallel_for(call.segment_count * blocks, [&](int64_t piece, size_t worker) {
         const Segment& segment = call.segments[piece / blocks];
+        if (by_transform(plan, segment)) {
+            return;
+        }
         const int64_t d = piece % blocks * block;
         const int64_t channels = std::min(block, plan.D - d);
         float* x = states + static_cast<int64_t>(worker) * 2 * plan.M * plan.D + d;
@@ -237,6 +309,7 @@ void run(const Bound& base, const Call& call) {
     if (plan.bidirectional) {
         scan_both(bound, call, h, kernel_scratch,
                   scratch.take<float>(workers * 2 * plan.M * plan.D));
+        convolve(bound, call, h, scratch.take<float>(workers * plan.conv_floats));
     } else {
         scan(bound, call, h, kernel_scratch);
     }

@@ -8,6 +8,7 @@
 #include "mixers/s4/reference.h"
 #include "primitives/diagonal_scan/diagonal_scan.h"
 #include "primitives/elementwise/kernel.h"
+#include "primitives/long_conv/long_conv.h"
 
 namespace seqmix::mixers::s4 {
 
@@ -41,6 +42,10 @@ struct S4Plan : Plan {
     int64_t rank, step_columns, rows, kernel_length, l_kernel;
     double factor, imag_sign, rate, clip;
     bool real, poles, gelu, glu, bidirectional;
+    int64_t conv_floats = 0;  // bidirectional: scratch of a worker
+    LongConvShape conv() const {
+        return {D, kernel_length, kernel_length, kernel_length, LongConvSides::pad_flip};
+    }
 };
 
 // The parameters in double, as they are stored, whatever the type; and what they mean (system.cpp).
@@ -54,6 +59,10 @@ struct Parameters {
 // found to a folded one.
 Status make_system(const S4Plan& plan, const Parameters& parameters, int64_t first,
                    DiagonalSystem* system);
+
+// The same kernels as taps, K (length, C D): the Vandermonde product, or the generating function.
+Status make_kernels(const S4Plan& plan, const Parameters& parameters, int64_t first, int64_t length,
+                    Isa isa, float* K);
 
 // describe's common part: reads what the three types share, and resolves the slots.
 Status describe_layer(const Schema& schema, const Attributes& given, S4Plan& plan);

@@ -14,6 +14,8 @@ using reference::S4Kind;
 using reference::S4Rule;
 using reference::S4Transform;
 
+constexpr int64_t kMostDplrStates = 512;
+
 // ------------------------------------------------------------------ attributes
 
 #define SEQMIX_S4_COMMON                                                                           \
@@ -294,6 +296,11 @@ Status describe_diagonal(const Attributes& given, std::unique_ptr<Plan>& out) {
 Status describe_dplr(const Attributes& given, std::unique_ptr<Plan>& out) {
     auto plan = start(S4Kind::dplr, given);
     SEQMIX_TRY(read_stored("s4", given, *plan));
+    // Creating a layer costs N^3 a channel, which a small file must not make endless.
+    if (2 * plan->M > kMostDplrStates) {
+        return fail(SEQMIX_ERR_ATTRIBUTE_RANGE, "s4: attribute 'd_state' is ", 2 * plan->M,
+                    ", expected at most ", kMostDplrStates);
+    }
     plan->rank = given.i64("rank");
     plan->l_kernel = given.i64("l_kernel");
     if (given.str("init") == "legt" && plan->rank != 2) {

@@ -18,7 +18,9 @@
 // State: x (D,2M), modes' real and imaginary parts in turn; M modes.
 //
 // bidirectional: twice the kernels, of which the second half reads from the end and does not see the
-// token itself; not causal.
+// token itself; not causal. Rows of up to kernel_length tokens are one convolution for both directions
+// (primitives/long_conv) with the kernels as taps: by a Vandermonde product, or of s4 by the generating
+// function (primitives/vandermonde, cauchy). Longer rows are two recurrences.
 //
 // This folder: s4.cpp the three schemas, layer.cpp what they share, system.cpp parameters to
 // coefficients, init.cpp initial values.

@@ -3,7 +3,10 @@
 #include <cmath>
 
 #include "mixers/s4/layer.h"
+#include "primitives/cauchy/cauchy.h"
 #include "primitives/dense/dense.h"
+#include "primitives/diagonal_scan/reference.h"
+#include "primitives/vandermonde/vandermonde.h"
 
 namespace seqmix::mixers::s4 {
 namespace {
@@ -210,7 +213,7 @@ std::vector<double> as_matrix(const S4Plan& plan, const Dplr& from) {
     return matrix;
 }
 
-// The C of C (I - A^l) for all kernels of a channel: (K,M), in `folded` and out.
+// The C of C (I - A^l) for all kernels of a channel: C (K,M), replaced.
 Status unfold(const S4Plan& plan, const Reader& from, int64_t d, std::vector<Complex>* C) {
     const int64_t M = plan.M, n = 2 * M;
     Dplr step;
@@ -241,6 +244,64 @@ Status unfold(const S4Plan& plan, const Reader& from, int64_t d, std::vector<Com
         }
     }
     return Status();
+}
+
+// The true C of a channel, (K,M).
+Status true_c(const S4Plan& plan, const Reader& from, int64_t d, std::vector<Complex>* C) {
+    C->clear();
+    for (int64_t k = 0; k < plan.K; ++k) {
+        for (int64_t n = 0; n < plan.M; ++n) {
+            C->push_back(from.C(k, d, n));
+        }
+    }
+    return plan.l_kernel > 0 ? unfold(plan, from, d, C) : Status();
+}
+
+// Whether the normal part decays over a kernel. Where it does not (LegT, LagT, FouT), its poles stand on
+// the line of the nodes, and what is large next to one cancels in the low-rank correction: 1e-5 of the
+// kernel in f32.
+bool decays(const S4Plan& plan, const Reader& from, int64_t d, double dt, int64_t length) {
+    for (int64_t n = 0; n < plan.M; ++n) {
+        if (-dt * from.lambda(d, n).real() * static_cast<double>(length) < 0.05) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// Then the taps are an impulse's, in double.
+void impulse_response(const S4Plan& plan, const Dplr& step, const Complex* C, int64_t length,
+                      float* taps) {
+    const auto pairs = [](const auto& values) {
+        std::vector<double> parts;
+        for (const Complex& z : values) {
+            parts.insert(parts.end(), {z.real(), z.imag()});
+        }
+        return parts;
+    };
+    const std::vector<double> a = pairs(step.a), b = pairs(step.b), w = pairs(step.w),
+                              g = pairs(step.g), c = pairs(std::vector<Complex>(C, C + plan.M));
+    std::vector<double> u(static_cast<size_t>(length)), y(u.size()), x(b.size());
+    u[0] = 1.0;
+    reference::diagonal_scan({length, 1, plan.M, 1, plan.rank, a.data(), b.data(), c.data(),
+                              w.data(), g.data(), nullptr, u.data(), x.data(), y.data()});
+    for (int64_t l = 0; l < length; ++l) {
+        taps[l] = static_cast<float>(plan.factor * y[static_cast<size_t>(l)]);
+    }
+}
+
+// C (I - A^length) of kernel k, `power` being A^length as as_matrix writes A.
+std::vector<Complex> fold(int64_t M, const std::vector<double>& power, const Complex* C) {
+    const int64_t n = 2 * M;
+    std::vector<Complex> folded(C, C + M);
+    for (int64_t i = 0; i < n; ++i) {
+        const double row = i < M ? C[i].real() : -C[i - M].imag();
+        const double* line = power.data() + i * n;
+        for (int64_t j = 0; j < M; ++j) {
+            folded[static_cast<size_t>(j)] -= Complex(row * line[j], -row * line[M + j]);
+        }
+    }
+    return folded;
 }
 
 }  // namespace
@@ -377,6 +438,99 @@ Status make_system(const S4Plan& plan, const Parameters& parameters, int64_t fir
     }
     if (first == 0) {
         system->skip = parameters.skip;
+    }
+    return Status();
+}
+
+Status make_kernels(const S4Plan& plan, const Parameters& parameters, int64_t first, int64_t length,
+                    Isa isa, float* K) {
+    const Reader from(plan, parameters);
+    const int64_t D = plan.D, M = plan.M, width = plan.C * D;
+    const Allocator heap;
+    Array<float> taps(length, heap);
+    const auto put = [&](int64_t o, int64_t d) {
+        for (int64_t l = 0; l < length; ++l) {
+            K[l * width + o * D + d] = taps[l];
+        }
+    };
+    if (plan.kind != S4Kind::dplr) {
+        DiagonalSystem system;
+        SEQMIX_TRY(make_system(plan, parameters, first, &system));
+        Array<float> work(vandermonde_scratch(length, M), heap);
+        std::vector<double> parts(static_cast<size_t>(4 * M));
+        double *w_re = parts.data(), *w_im = w_re + M, *c_re = w_im + M, *c_im = c_re + M;
+        for (int64_t d = 0; d < D; ++d) {
+            for (int64_t o = 0; o < plan.C; ++o) {
+                for (int64_t n = 0; n < M; ++n) {
+                    const auto i = static_cast<size_t>(d * M + n);
+                    const Complex c = system.c[static_cast<size_t>(o * D * M) + i] * system.b[i];
+                    w_re[n] = system.a[i].real();
+                    w_im[n] = system.a[i].imag();
+                    c_re[n] = c.real();
+                    c_im[n] = c.imag();
+                }
+                SEQMIX_SELECT_KERNELS(isa, vandermonde_kernels)
+                    ->vandermonde({length, M, w_re, w_im, c_re, c_im, taps.data(), work.data()});
+                put(o, d);
+            }
+        }
+        return Status();
+    }
+    const DplrKernel kernel(length, plan.rank, *SEQMIX_SELECT_KERNELS(isa, cauchy_kernels),
+                            *SEQMIX_SELECT_KERNELS(isa, fft_kernels), heap);
+    Array<float> work(kernel.scratch(), heap);
+    for (int64_t d = 0; d < D; ++d) {
+        const double dt = plan.rate * from.step(d, 0);
+        std::vector<Complex> C;
+        std::vector<double> power;
+        const bool by_nodes = decays(plan, from, d, dt, length);
+        const bool as_stored = by_nodes && plan.l_kernel == length && plan.rate == 1.0;
+        Dplr step;
+        if (!as_stored) {
+            SEQMIX_TRY(true_c(plan, from, d, &C));
+            SEQMIX_TRY(discretise(plan, from, d, dt, &step));
+        }
+        if (by_nodes && !as_stored) {
+            power = dense::power(2 * M, as_matrix(plan, step), length);
+        }
+        for (int64_t o = 0; o < plan.C; ++o) {
+            if (!by_nodes) {
+                impulse_response(plan, step, C.data() + (first + o) * M, length, taps.data());
+                put(o, d);
+                continue;
+            }
+            std::vector<Complex> folded;
+            if (as_stored) {
+                for (int64_t n = 0; n < M; ++n) {
+                    folded.push_back(from.C(first + o, d, n));
+                }
+            } else {
+                folded = fold(M, power, C.data() + (first + o) * M);
+            }
+            CauchyPoles system;
+            system.numerators.resize(static_cast<size_t>(kernel.sums()));
+            const double half = plan.factor / 2;
+            for (int64_t n = 0; n < M; ++n) {
+                const Complex c = half * folded[static_cast<size_t>(n)], b = from.B(d, n);
+                system.poles.push_back(dt * from.lambda(d, n));
+                size_t i = 0;
+                const auto add = [&](Complex v) { system.numerators[i++].push_back(dt * v); };
+                add(c * b);
+                for (int64_t r = 0; r < plan.rank; ++r) {
+                    add(std::conj(from.P(r, d, n)) * b);
+                }
+                for (int64_t r = 0; r < plan.rank; ++r) {
+                    add(c * from.P(r, d, n));
+                }
+                for (int64_t r = 0; r < plan.rank; ++r) {
+                    for (int64_t q = 0; q < plan.rank; ++q) {
+                        add(std::conj(from.P(r, d, n)) * from.P(q, d, n));
+                    }
+                }
+            }
+            kernel.run(system, taps.data(), work.data());
+            put(o, d);
+        }
     }
     return Status();
 }

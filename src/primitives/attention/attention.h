@@ -11,12 +11,13 @@
 // Sources: Dao et al. 2022 (FlashAttention) and Milakov & Gimelshein 2018 for the running softmax;
 // ALiBi: Press et al. 2022; sinks: an extra logit a head without a value, taken into the maximum.
 //
-// Lanes are queries: keys and values are broadcast from where they lie, nothing of them is packed,
-// and maxima and sums over keys need no work across lanes. Keys come in runs (a ring buffer is two),
+// Lanes are queries: elements of keys and values are broadcast, so that maxima and sums over keys need
+// no work across lanes. Up to four queries, as in decoding, have lanes along the columns instead, and
+// read keys and values at the memory's speed. Keys come in runs (a ring buffer is two),
 // in blocks of kAttentionKeyBlock that begin at multiples of it; blocks that no row sees are skipped,
 // masks are looked at where an edge crosses a block. Parallel over rows of the batch, heads and
-// blocks of queries, by the caller; a row's result does not depend on how queries are grouped into
-// calls, unless calls have different runs.
+// blocks of queries, by the caller. A row's bits do not depend on the other rows of its call, only on
+// whether there are more than four.
 // Numerics: f32 accumulation; scores in units of log 2; 2^x within 2.5e-7 (simd/math.h exp2_fast).
 // Two results over disjoint keys merge: L = log(e^L1 + e^L2), y = e^{L1-L} y1 + e^{L2-L} y2.
 #pragma once

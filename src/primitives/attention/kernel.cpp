@@ -5,6 +5,7 @@
 // powers, and products with the values (value column by query). Scratch: attention_scratch().
 #include "primitives/attention/kernel.h"
 
+#include "primitives/attention/kernel_few_rows.h"
 #include "primitives/attention/kernel_tiles.h"
 #include "simd/math.h"
 
@@ -12,11 +13,7 @@ namespace seqmix::SEQMIX_ISA {
 namespace {
 
 constexpr int64_t kPanelRows = kVecs * kWidth;
-constexpr int64_t kTileRows = kPanels * kPanelRows;
-static_assert(kTileRows <= kMostAttentionRows && kPanelRows <= 48);
-constexpr float kLog2e = 1.44269504f, kLn2 = 0.693147181f;
-
-SEQMIX_INLINE Vec hidden() { return -from_bits(iset1(0x7f800000)); }
+constexpr int64_t kMostRows = kPanels * kPanelRows;
 
 // Queries of a panel on their way; `vecs` of the arrays' vectors are in use.
 struct Panel {
@@ -28,28 +25,17 @@ struct Panel {
     bool fresh;         // has seen no key
 };
 
-struct Block {
-    int64_t first, count;  // keys
-    const float *k, *v;
-    ptrdiff_t k_stride, v_stride;
-    bool finite;  // values, where some rows do not see some keys
-};
-
 // ------------------------------------------------------------------ in and out
 
-SEQMIX_INLINE float per_row(const float* values, ptrdiff_t step, int64_t row) {
-    return values[row * step];
-}
-
-void load_queries(const AttentionArgs& a, const Panel& p, float scale) {
+void load_queries(const AttentionArgs& a, const Panel& p) {
     for (int64_t v = 0; v < p.vecs; ++v) {
         const int64_t live = p.rows - v * kWidth;
         const float* q = a.q + (p.first + v * kWidth) * a.q_stride;
         for (int64_t d = 0; d < a.dk; d += kWidth) {
             Vec tile[kWidth];
             for (int r = 0; r < kWidth; ++r) {
-                tile[r] =
-                    r < live ? load_n(q + r * a.q_stride + d, a.dk - d) * set1(scale) : zero();
+                tile[r] = r < live ? load_n(q + r * a.q_stride + d, a.dk - d) * set1(score_scale(a))
+                                   : zero();
             }
             transpose(tile);
             for (int r = 0; r < kWidth && d + r < a.dk; ++r) {
@@ -66,17 +52,13 @@ void store_outputs(const AttentionArgs& a, const Panel& p) {
         if (a.sinks != nullptr) {
             float sinks[kWidth] = {};
             for (int64_t r = 0; r < kWidth && r < live; ++r) {
-                sinks[r] = per_row(a.sinks, a.sinks_step, row + r) * kLog2e;
+                sinks[r] = a.sinks[(row + r) * a.sinks_step] * kLog2e;
             }
-            const Vec sink = load(sinks), next = max(most, sink);
-            const Vec base = select(eq(next, hidden()), zero(), next);
-            factor = exp2_fast(most - base, set1(1.0f));
-            sum = fma(sum, factor, exp2_fast(sink - base, set1(1.0f)));
-            most = next;
+            factor = add_sink(load(sinks), most, sum);
         }
         if (a.lse != nullptr) {
             float lse[kWidth];
-            store(lse, fma(most, set1(kLn2), log(sum)));
+            store(lse, log_sum(most, sum));
             for (int64_t r = 0; r < kWidth && r < live; ++r)
                 a.lse[(row + r) * a.lse_stride] = lse[r];
         }
@@ -119,7 +101,7 @@ void adjust_scores(const AttentionArgs& a, const Panel& p, const Block& b, float
         float slopes[kWidth] = {}, distances[kWidth] = {};
         const int64_t live = p.rows - v * kWidth, row = p.first + v * kWidth;
         for (int64_t r = 0; r < kWidth && r < live; ++r) {
-            if (a.slopes != nullptr) slopes[r] = per_row(a.slopes, a.slopes_step, row + r) * kLog2e;
+            if (a.slopes != nullptr) slopes[r] = a.slopes[(row + r) * a.slopes_step] * kLog2e;
             distances[r] =
                 static_cast<float>(p.position + (v * kWidth + r) * a.position_step - b.first);
         }
@@ -203,50 +185,28 @@ bool powers(const Block& b, const Panel& p, float* s, float* factors) {
 // ------------------------------------------------------------------ blocks
 
 template <int kCount>
-void panel_block(const AttentionArgs& a, Panel& p, const Block& b, float* s) {
+void panel_block(const AttentionArgs& a, Panel& p, Block& b, const Next& next, float* s) {
     const int64_t last = p.position + (p.rows - 1) * a.position_step, end = b.first + b.count - 1;
     if ((a.right >= 0 && b.first > last + a.right) || (a.left >= 0 && end < p.position - a.left)) {
         return;  // no row sees a key of it
     }
     const bool edge = a.mask != nullptr || (a.right >= 0 && end > p.position + a.right) ||
                       (a.left >= 0 && b.first < last - a.left);
-    scores<kCount>(b.count, a.dk, b.k, b.k_stride, p.q, s);
+    scores<kCount>(b.count, a.dk, b.k, b.k_stride, p.q, s, next.k);
     if (a.softcap > 0 || a.slopes != nullptr || a.bias != nullptr) adjust_scores(a, p, b, s);
     if (edge) hide_scores(a, p, b, s);
     float factors[kVecs * kWidth];
     const bool rose = powers<kCount>(b, p, s, factors);
     const float* before = p.fresh ? nullptr : p.out;
-    if (edge && !b.finite) {
+    // A hidden key's value times 0 is 0 if it is finite.
+    if (edge && !b.all_finite(a.dv)) {
         values<kCount, true>(b.count, a.dv, b.v, b.v_stride, s, rose ? factors : nullptr, before,
-                             p.out);
+                             p.out, next.v);
     } else {
         values<kCount, false>(b.count, a.dv, b.v, b.v_stride, s, rose ? factors : nullptr, before,
-                              p.out);
+                              p.out, next.v);
     }
     p.fresh = false;
-}
-
-// Rows of 16-bit elements as f32, dense.
-void widen(const void* from, ptrdiff_t stride, WeightType type, int64_t rows, int64_t width,
-           float* to) {
-    const auto* p = static_cast<const uint16_t*>(from);
-    for (int64_t r = 0; r < rows; ++r, p += stride, to += width) {
-        for (int64_t d = 0; d < width; d += kWidth) {
-            const int64_t n = width - d;
-            store_n(to + d, type == WeightType::bf16 ? load_bf16_n(p + d, n) : load_f16_n(p + d, n),
-                    n);
-        }
-    }
-}
-
-bool all_finite(const float* v, ptrdiff_t stride, int64_t rows, int64_t width) {
-    for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t d = 0; d < width; d += kWidth) {
-            const Vec x = load_n(v + r * stride + d, width - d);
-            if (!all(eq(x - x, zero()))) return false;
-        }
-    }
-    return true;
 }
 
 struct Memory {
@@ -255,49 +215,26 @@ struct Memory {
     float *s, *k, *v;
 };
 
-void attend_block(const AttentionArgs& a, const AttentionKeys& run, int64_t first, int64_t count,
-                  Memory& m) {
-    const int64_t from = first - run.first;
-    Block b = {first, count, nullptr, nullptr, run.k_stride, run.v_stride, true};
-    if (a.type == WeightType::f32) {
-        b.k = static_cast<const float*>(run.k) + from * run.k_stride;
-        b.v = static_cast<const float*>(run.v) + from * run.v_stride;
-    } else {
-        widen(static_cast<const uint16_t*>(run.k) + from * run.k_stride, run.k_stride, a.type,
-              count, a.dk, m.k);
-        widen(static_cast<const uint16_t*>(run.v) + from * run.v_stride, run.v_stride, a.type,
-              count, a.dv, m.v);
-        b.k = m.k;
-        b.v = m.v;
-        b.k_stride = a.dk;
-        b.v_stride = a.dv;
-    }
-    // A hidden key's value times 0 is 0 if it is finite.
-    if (a.mask != nullptr || a.left >= 0 || a.right >= 0) {
-        b.finite = all_finite(b.v, b.v_stride, count, a.dv);
-    }
+void tile_block(const AttentionArgs& a, const Source& source, Memory& m) {
+    // Where panels share them, dense: rows some kilobytes apart evict each other.
+    Block b = source.block(a, m.count > 1, m.k, m.v);
     for (int64_t i = 0; i < m.count; ++i) {
         Panel& p = m.panels[i];
+        const Next next = source.next(a, i, m.count);
         if (p.vecs == 1) {
-            panel_block<1>(a, p, b, m.s);
+            panel_block<1>(a, p, b, next, m.s);
         } else if (kVecs == 2 || p.vecs == 2) {
-            panel_block<2>(a, p, b, m.s);
+            panel_block<2>(a, p, b, next, m.s);
         } else {
-            panel_block<kVecs>(a, p, b, m.s);
+            panel_block<kVecs>(a, p, b, next, m.s);
         }
     }
 }
 
-// Rows [row, row + rows) of the call, at most kTileRows.
+// Rows [row, row + rows) of the call, at most kMostRows.
 void attend_tile(const AttentionArgs& a, int64_t row, int64_t rows) {
     Memory m;
-    float* at = a.scratch;
-    const auto take = [&](int64_t floats) SEQMIX_INLINE_LAMBDA {
-        float* taken = at;
-        at += (floats + 15) / 16 * 16;
-        return taken;
-    };
-    const float scale = a.softcap > 0 ? a.scale / a.softcap : a.scale * kLog2e;
+    Taker take = {a.scratch};
     for (int64_t r = 0; r < rows; r += kPanelRows) {
         Panel& p = m.panels[m.count++];
         p.rows = rows - r < kPanelRows ? rows - r : kPanelRows;
@@ -313,36 +250,46 @@ void attend_tile(const AttentionArgs& a, int64_t row, int64_t rows) {
             store(p.most + v * kWidth, hidden());
             store(p.sum + v * kWidth, zero());
         }
-        load_queries(a, p, scale);
+        load_queries(a, p);
     }
     m.s = take(kAttentionKeyBlock * kPanelRows);
     m.k = take(kAttentionKeyBlock * a.dk);
     m.v = take(kAttentionKeyBlock * a.dv);
-    const int64_t position = a.position + row * a.position_step;
-    const int64_t last = position + (rows - 1) * a.position_step;
-    for (int64_t i = 0; i < a.run_count; ++i) {
-        const AttentionKeys& run = a.runs[i];
-        int64_t first = run.first, end = run.first + run.count;
-        if (a.left >= 0 && first < position - a.left) first = position - a.left;
-        if (a.right >= 0 && end > last + a.right + 1) end = last + a.right + 1;
-        while (first < end) {
-            const int64_t next = (first / kAttentionKeyBlock + 1) * kAttentionKeyBlock;
-            const int64_t stop = next < end ? next : end;
-            attend_block(a, run, first, stop - first, m);
-            first = stop;
-        }
-    }
+    for_blocks(a, row, rows, [&](const Source& source) { tile_block(a, source, m); });
     for (int64_t i = 0; i < m.count; ++i) store_outputs(a, m.panels[i]);
 }
 
+// At most kFewRows.
+void attend_few(const AttentionArgs& a, int64_t row, int64_t rows) {
+    Query queries[kFewRows];
+    Taker take = {a.scratch};
+    for (int64_t r = 0; r < rows; ++r)
+        queries[r].load(a, row + r, take(a.dk + kWidth), take(a.dv + kWidth));
+    float* s = take(kAttentionKeyBlock);
+    float* k = take(kAttentionKeyBlock * a.dk);
+    float* v = take(kAttentionKeyBlock * a.dv);
+    for_blocks(a, row, rows, [&](const Source& source) {
+        const Block b = source.block(a, false, k, v);
+        for (int64_t r = 0; r < rows; ++r)
+            query_block(a, queries[r], b, source.next(a, r, rows), s);
+    });
+    for (int64_t r = 0; r < rows; ++r) queries[r].store(a, row + r);
+}
+
 void attend(const AttentionArgs& a) {
-    for (int64_t row = 0; row < a.rows; row += kTileRows) {
-        attend_tile(a, row, a.rows - row < kTileRows ? a.rows - row : kTileRows);
+    const int64_t tile = attention_tile_rows(kPanelRows, kMostRows, a.dk, a.dv);
+    for (int64_t row = 0; row < a.rows; row += tile) {
+        const int64_t rows = a.rows - row < tile ? a.rows - row : tile;
+        if (rows <= kFewRows) {
+            attend_few(a, row, rows);
+        } else {
+            attend_tile(a, row, rows);
+        }
     }
 }
 
 }  // namespace
 
-extern const AttentionKernels attention_kernels = {kTileRows, attend};
+extern const AttentionKernels attention_kernels = {kPanelRows, kMostRows, attend};
 
 }  // namespace seqmix::SEQMIX_ISA

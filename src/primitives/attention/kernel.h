@@ -45,21 +45,30 @@ struct AttentionArgs {
 };
 
 struct AttentionKernels {
-    int64_t tile_rows;  // queries that share a reading of the keys: calls of as many are best
+    int64_t panel_rows;  // queries in the lanes at once
+    int64_t most_rows;   // of a tile, a multiple
     void (*attend)(const AttentionArgs&);
 };
 
 SEQMIX_DECLARE_KERNELS(AttentionKernels, attention_kernels)
 
-constexpr int64_t kAttentionKeyBlock = 64;   // keys of a score tile
-constexpr int64_t kMostAttentionRows = 192;  // of any level's tile_rows
+constexpr int64_t kAttentionKeyBlock = 64;  // keys of a score tile
 
-// Floats of scratch at any level: queries and outputs of a tile, one tile of scores, a block of keys
-// and values widened, and the running numbers of a row.
-SEQMIX_INLINE int64_t attention_scratch(int64_t dk, int64_t dv) {
-    constexpr int64_t kLine = 16, kPanel = 48, kRowNumbers = 4;
-    return (kMostAttentionRows + kAttentionKeyBlock) * (dk + dv + 2 * kLine) +
-           kAttentionKeyBlock * kPanel + kRowNumbers * kMostAttentionRows;
+// Queries that share a reading of the keys (a tile): the more, the less reading, while their numbers
+// stay in the L2 cache (384 KB). Calls of a multiple are best.
+SEQMIX_INLINE int64_t attention_tile_rows(int64_t panel_rows, int64_t most_rows, int64_t dk,
+                                          int64_t dv) {
+    constexpr int64_t kFloats = 98304;
+    const int64_t rows = kFloats / (dk + dv) / panel_rows * panel_rows;
+    return rows < panel_rows ? panel_rows : rows < most_rows ? rows : most_rows;
+}
+
+// Floats of scratch for a call.
+SEQMIX_INLINE int64_t attention_scratch(const AttentionKernels& kernels, int64_t dk, int64_t dv) {
+    constexpr int64_t kLine = 16, kRowNumbers = 4;
+    const int64_t rows = attention_tile_rows(kernels.panel_rows, kernels.most_rows, dk, dv);
+    return (rows + kAttentionKeyBlock) * (dk + dv + 2 * kLine) + kRowNumbers * rows +
+           kAttentionKeyBlock * (kernels.panel_rows + kLine);
 }
 
 }  // namespace seqmix

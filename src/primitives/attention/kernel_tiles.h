@@ -4,6 +4,7 @@
 // broadcast for each row of the tile.
 #pragma once
 
+#include "primitives/attention/kernel_blocks.h"
 #include "simd/row_pointers.h"
 #include "simd/unroll.h"
 #include "simd/vec.h"
@@ -12,11 +13,11 @@ namespace seqmix::SEQMIX_ISA {
 namespace {
 
 #if SEQMIX_ISA_LEVEL == 2
-constexpr int kVecs = 3, kRows = 8, kPanels = 2;
+constexpr int kVecs = 3, kRows = 8, kPanels = 16;
 #elif SEQMIX_ISA_LEVEL == 1
-constexpr int kVecs = 2, kRows = 6, kPanels = 4;
+constexpr int kVecs = 2, kRows = 6, kPanels = 32;
 #else
-constexpr int kVecs = 2, kRows = 4, kPanels = 4;
+constexpr int kVecs = 2, kRows = 4, kPanels = 32;
 #endif
 
 SEQMIX_INLINE Vec broadcast(const unsigned char* p) {
@@ -58,10 +59,12 @@ __attribute__((noinline)) void score_tile(int64_t dk, const float* k, ptrdiff_t 
 
 // s: (keys, kCount) vectors.
 template <int kCount>
-void scores(int64_t keys, int64_t dk, const float* k, ptrdiff_t k_stride, const float* q,
-            float* s) {
+void scores(int64_t keys, int64_t dk, const float* k, ptrdiff_t k_stride, const float* q, float* s,
+            Ahead ahead) {
+    ahead.at_once = (ahead.rows * kRows + keys - 1) / keys;
     int64_t j = 0;
     for (; j + kRows <= keys; j += kRows) {
+        ahead.fetch();
         score_tile<kRows, kCount>(dk, k + j * k_stride, k_stride, q, s + j * kCount * kWidth);
     }
     for (; j < keys; ++j) {
@@ -99,7 +102,7 @@ __attribute__((noinline)) void value_tile(int64_t keys, const float* v, ptrdiff_
         for (int i = 0; i < kCount; ++i) b[i] = load(w + i * kWidth);
 #pragma GCC unroll 8
         for (int r = 0; r < kTile; ++r) {
-            const Vec x = broadcast(at + r * sizeof(float));
+            const Vec x = broadcast(at + r * ptrdiff_t{sizeof(float)});
 #pragma GCC unroll 4
             for (int i = 0; i < kCount; ++i) {
                 const Vec sum = fma(x, b[i], acc[r][i]);
@@ -117,12 +120,14 @@ __attribute__((noinline)) void value_tile(int64_t keys, const float* v, ptrdiff_
 // before, out: (dv, kCount) vectors; before null: from 0.
 template <int kCount, bool kGuard>
 void values(int64_t keys, int64_t dv, const float* v, ptrdiff_t v_stride, const float* w,
-            const float* factors, const float* before, float* out) {
+            const float* factors, const float* before, float* out, Ahead ahead) {
+    ahead.at_once = (ahead.rows * kRows + dv - 1) / dv;
     int64_t d = 0;
     const auto at = [&]() SEQMIX_INLINE_LAMBDA {
         return before == nullptr ? nullptr : before + d * kCount * kWidth;
     };
     for (; d + kRows <= dv; d += kRows) {
+        ahead.fetch();
         value_tile<kRows, kCount, kGuard>(keys, v + d, v_stride, w, factors, at(),
                                           out + d * kCount * kWidth);
     }

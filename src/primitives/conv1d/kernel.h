@@ -23,6 +23,7 @@ struct Conv1dArgs {
     ptrdiff_t window_stride;
     float* y;  // (T',C')
     ptrdiff_t y_stride;
+    bool streamed;  // y is written past the caches, where its rows are aligned to vectors
 };
 
 struct Conv1dKernels {

@@ -2,7 +2,9 @@
 #include "primitives/elementwise/kernel.h"
 
 #include "base/isa_safe.h"
+#include "simd/load_transposed.h"
 #include "simd/math.h"
+#include "simd/row_pointers.h"
 #include "simd/vec.h"
 
 namespace seqmix::SEQMIX_ISA {
@@ -166,22 +168,25 @@ void copy_rows(int64_t rows, int64_t cols, const float* x, ptrdiff_t x_row, floa
     }
 }
 
-// y(r,c) = x(r,c) for one tile of up to kWidth x kWidth: x contiguous along r, y along c.
-SEQMIX_INLINE void transpose_tile(int64_t rows, int64_t cols, const float* x, ptrdiff_t x_col,
-                                  float* y, ptrdiff_t y_row) {
+// y(r,c) = x(r,c) for one tile of kWidth x kWidth: x contiguous along r, y along c. Not inlined:
+// compilers would keep an address for each row over the loops, on the stack.
+__attribute__((noinline)) void transpose_tile(const float* x, ptrdiff_t x_col, float* y,
+                                              ptrdiff_t y_row) {
+    constexpr ptrdiff_t size = sizeof(float);
     Vec tile[kWidth];
-    if (rows >= kWidth && cols >= kWidth) {
+    load_transposed(reinterpret_cast<const unsigned char*>(x), x_col * size, tile);
+    const RowPointers<kWidth, unsigned char> rows(reinterpret_cast<unsigned char*>(y),
+                                                  y_row * size);
 #pragma GCC unroll 16
-        for (int c = 0; c < kWidth; ++c) {
-            tile[c] = load(x + c * x_col);
-        }
-        transpose(tile);
-#pragma GCC unroll 16
-        for (int r = 0; r < kWidth; ++r) {
-            store(y + r * y_row, tile[r]);
-        }
-        return;
+    for (int r = 0; r < kWidth; ++r) {
+        store(reinterpret_cast<float*>(rows.at(r)), tile[r]);
     }
+}
+
+// The same for fewer rows or columns.
+void transpose_edge(int64_t rows, int64_t cols, const float* x, ptrdiff_t x_col, float* y,
+                    ptrdiff_t y_row) {
+    Vec tile[kWidth];
 #pragma GCC unroll 16
     for (int c = 0; c < kWidth; ++c) {
         tile[c] = c < cols ? load_n(x + c * x_col, rows) : zero();
@@ -199,7 +204,13 @@ void transpose_tiles(int64_t rows, int64_t cols, const float* x, ptrdiff_t x_col
                      ptrdiff_t y_row) {
     for (int64_t c = 0; c < cols; c += kWidth) {
         for (int64_t r = 0; r < rows; r += kWidth) {
-            transpose_tile(rows - r, cols - c, x + r + c * x_col, x_col, y + r * y_row + c, y_row);
+            const float* from = x + r + c * x_col;
+            float* to = y + r * y_row + c;
+            if (rows - r >= kWidth && cols - c >= kWidth) {
+                transpose_tile(from, x_col, to, y_row);
+            } else {
+                transpose_edge(rows - r, cols - c, from, x_col, to, y_row);
+            }
         }
     }
 }

@@ -10,30 +10,38 @@
 // row n of w alone: not on M, N, the place of the row, threads, or which of the kernel's ways is
 // taken. The error bound is that of a running sum: K/2 ulp of sum_k |x w|, sqrt(K) typical.
 //
-// Parallel over blocks of (M,N), never over K: the items below depend on shapes only. The caller
-// runs them in any order through its parallel_for and gives each worker its own scratch.
+// Parallel over blocks of (M,N), never over K. The caller runs them in any order through its
+// parallel_for and gives each worker its own scratch.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "primitives/gemm/kernel.h"
 
 namespace seqmix {
 
-// The block of y that one work item computes.
+// How y is cut into blocks, all of about the same size, each one item of work.
+struct GemmSplit {
+    int64_t m, n;             // of y
+    int64_t m_step, m_items;  // rows of a block (the last ones may have fewer), blocks along M
+    int64_t n_step, n_items;
+    int64_t items() const { return m_items * n_items; }
+};
+
+// For so many workers (>= 1): one is given the blocks that are fastest, several also smaller ones, as
+// long as an item stays worth handing out. No items where y is empty.
+GemmSplit gemm_split(int64_t m, int64_t n, int64_t k, const GemmKernels& kernels, size_t workers);
+
+// The block of y that item 0 <= item < items() computes. The blocks tile y.
 struct GemmTask {
     int64_t m_begin, m_count;
     int64_t n_begin, n_count;
 };
-
-// Number of independent items of an (M,N,K) product; 0 where y is empty. About 32 or more of them
-// where the product is large enough, each of about 200 kflop or more.
-int64_t gemm_work_items(int64_t m, int64_t n, int64_t k, const GemmKernels& kernels);
-
-// The block of item 0 <= item < gemm_work_items(m, n, k, kernels). The blocks tile y.
-GemmTask gemm_task(int64_t m, int64_t n, int64_t k, const GemmKernels& kernels, int64_t item);
+GemmTask gemm_task(const GemmSplit& split, int64_t item);
 
 // Computes one item. `args` describes the whole product; its scratch is the calling worker's.
-void gemm_work_item(const GemmArgs& args, const GemmKernels& kernels, int64_t item);
+void gemm_work_item(const GemmArgs& args, const GemmKernels& kernels, const GemmSplit& split,
+                    int64_t item);
 
 }  // namespace seqmix

@@ -30,20 +30,18 @@ constexpr int kTileRows = kTileSums / kPanelVecs;
 constexpr int64_t kPanelLanes = int64_t{kPanelVecs} * kWidth;
 // A panel of weights (24 KB at 16 lanes, 16 KB at 8) stays in the first-level cache.
 constexpr int64_t kBlockK = kWidth >= 16 ? 128 : 256;
-// The sums of a block of y (192 KB) wait in the second-level cache while K goes by in blocks, whose
+// The sums of a block of y (384 KB) wait in the second-level cache while K goes by in blocks, whose
 // part of x (256 KB at 16 lanes) is read there again for each panel.
 constexpr int64_t kBlockM = 512;
-constexpr int64_t kBlockN = 96;
+constexpr int64_t kBlockN = 192;
 static_assert(kBlockN % kPanelLanes == 0);
-// Thin x is one panel. One vector wide it may be deeper than the cache: a tile takes a line of it in
-// 12 cycles, and memory is read fastest by long runs of weights.
+// Thin x is one panel, as large as one of weights: fewer lanes, more steps.
 constexpr int64_t kThinRows = kPanelLanes;
-constexpr int64_t kThinN = 384;  // outputs whose sums wait in the second-level cache
-constexpr int64_t kThinK = 768;
+constexpr int64_t kThinN = 384;       // outputs whose sums wait in the second-level cache
 constexpr int64_t kThinLeastK = 128;  // below, transposing the sums costs what it saves
 
 constexpr int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
-constexpr int64_t kPanelFloats = max_of(kPanelLanes * kBlockK, kWidth* kThinK);
+constexpr int64_t kPanelFloats = kPanelLanes * kBlockK;
 constexpr int64_t kScratchFloats =
     kPanelFloats + max_of(kBlockM * kBlockN, kThinN* kPanelLanes) + kLineFloats;
 
@@ -67,10 +65,11 @@ void pack(const void* w, ptrdiff_t w_stride, WeightType w_type, int64_t n, int64
 // Rows m0 .. m0 + rows of x times a panel of weights: outputs n0 .. n0 + n, steps k0 .. k0 + depth.
 struct Block {
     int64_t m0, rows, n0, n, k0, depth;
-    const float* panel;         // the weights, packed
-    float* sums;                // [rows][vectors(n) * kWidth]
-    const unsigned char* next;  // the next panel's weights, to be fetched meanwhile; or null
-    ptrdiff_t step;             // bytes between rows of weights
+    const float* panel;           // the weights, packed
+    float* sums;                  // [rows][vectors(n) * kWidth]
+    const unsigned char* next;    // the next panel's weights, to be fetched meanwhile; or null
+    ptrdiff_t step;               // bytes between rows of weights
+    int64_t next_x, next_x_rows;  // rows of x to be fetched at the next steps: first, for each tile
 };
 
 template <int kVecs>
@@ -80,16 +79,21 @@ void multiply_block(const GemmArgs& args, const Block& b) {
     const bool straight = last && b.n == stride && is_plain(args.epilogue);
     const ptrdiff_t x_step = args.x_stride * 4;
     const unsigned char* x = bytes_of(args.x + b.m0 * args.x_stride + b.k0);
-    const unsigned char* next = b.next != nullptr ? b.next : x;
     const int64_t next_rows = (b.n * kTileRows + b.rows - 1) / b.rows;  // for each tile
+    Ahead ahead{};
+    ahead.w = b.next != nullptr ? b.next : x;
+    ahead.x = x + b.next_x * x_step + (last ? -b.k0 : b.depth) * 4;
+    ahead.w_step = b.step;
+    ahead.x_step = x_step;
     for (int64_t r = 0; r < b.rows; r += kTileRows) {
         const int64_t count = min_of(kTileRows, b.rows - r);
         float* partial = b.sums + r * stride;
         float* out = straight ? args.y + (b.m0 + r) * args.y_stride + b.n0 : partial;
         multiply_rows<kTileRows, kVecs, false>(count, b.depth, x, x_step, b.panel,
                                                b.k0 == 0 ? nullptr : partial, stride, out,
-                                               straight ? args.y_stride : stride, {next, b.step});
-        next += next_rows * b.step;
+                                               straight ? args.y_stride : stride, ahead);
+        ahead.w += next_rows * b.step;
+        ahead.x += b.next_x_rows * x_step;
         if (last && !straight) {
             finish(args, b.m0 + r, count, b.n0, b.n, partial, stride);
         }
@@ -111,7 +115,7 @@ void multiply_panel(const GemmArgs& args, const Block& block) {
 void multiply_many(const GemmArgs& args, int64_t m0, int64_t rows, float* panel, float* sums) {
     const int64_t size = args.w_type == WeightType::f32 ? 4 : 2;
     const auto* weights = static_cast<const unsigned char*>(args.w);
-    Block b{m0, rows, 0, 0, 0, 0, panel, nullptr, nullptr, args.w_stride * size};
+    Block b{m0, rows, 0, 0, 0, 0, panel, nullptr, nullptr, args.w_stride * size, 0, 0};
     for (int64_t begin = 0; begin < args.n; begin += kBlockN) {
         const int64_t end = min_of(begin + kBlockN, args.n);
         b.k0 = 0;
@@ -126,6 +130,10 @@ void multiply_many(const GemmArgs& args, int64_t m0, int64_t rows, float* panel,
                          : end < args.n ? weights + end * b.step
                                         : nullptr;
                 b.sums = sums + (b.n0 - begin) * rows;
+                // Each panel of the block fetches its share of x.
+                const int64_t panels = (end - begin + kPanelLanes - 1) / kPanelLanes;
+                b.next_x_rows = (kTileRows + panels - 1) / panels;
+                b.next_x = (b.n0 - begin) / kPanelLanes * (rows / kTileRows) * b.next_x_rows;
                 pack(w, args.w_stride, args.w_type, b.n, b.depth, panel);
                 multiply_panel(args, b);
             }
@@ -144,7 +152,7 @@ void finish_thin_as(const GemmArgs& args, int64_t m0, int64_t rows, int64_t n0, 
     for (int64_t c = 0; c < n; c += kWidth) {
         for (int64_t r = 0; r < rows; r += kWidth) {
             Vec tile[kWidth];
-            load_words(bytes_of(sums + c * stride + r), stride * 4, tile);
+            load_transposed(bytes_of(sums + c * stride + r), stride * 4, tile);
 #pragma GCC unroll 16
             for (int j = 0; j < kWidth; ++j) {
                 store(columns + j * kWidth, tile[j]);
@@ -179,7 +187,7 @@ void multiply_thin(const GemmArgs& args, int64_t m0, int64_t rows, float* panel,
         }
     }
     constexpr ptrdiff_t stride = kVecs * kWidth;
-    constexpr int64_t most_k = kVecs == 1 ? kThinK : kPanelLanes * kBlockK / stride;
+    constexpr int64_t most_k = kPanelFloats / stride;
     const ptrdiff_t step = args.w_stride * 4;
     const unsigned char* x = bytes_of(args.x + m0 * args.x_stride);
     for (int64_t n0 = 0; n0 < args.n; n0 += kThinN) {

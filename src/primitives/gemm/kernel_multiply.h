@@ -8,13 +8,16 @@ namespace seqmix::SEQMIX_ISA {
 namespace {
 
 constexpr int64_t kLineFloats = 16;  // a cache line
-constexpr int64_t kOwnAheadBytes = 128;
+constexpr int64_t kOwnAheadBytes = 256;
 
-// What is fetched while a tile runs: two rows that will be needed next. A line every 16 steps; all at
-// once they would fill the queue that the tile's own loads need.
+// What is fetched into the second-level cache while a tile runs, as many bytes of each row as a tile
+// reads of its own: two rows of the next panel's weights and kAheadX rows of x at the next steps. A
+// line of each every 16 steps; all at once they would fill the queue that the tile's own loads need.
+// Passed by reference: a copy is read as one vector, which waits for all stores before it.
+constexpr int kAheadX = 4;
 struct Ahead {
-    const unsigned char* rows;
-    ptrdiff_t step;
+    const unsigned char *w, *x;
+    ptrdiff_t w_step, x_step;
 };
 
 // out = in + rows panel^T for kRows rows (step bytes apart) and kVecs vectors of the panel, k steps;
@@ -24,7 +27,7 @@ template <int kRows, int kVecs, bool kOwn>
 __attribute__((noinline)) void multiply_tile(int64_t k, const unsigned char* first, ptrdiff_t step,
                                              const float* panel, const float* in,
                                              ptrdiff_t in_stride, float* out, ptrdiff_t out_stride,
-                                             Ahead ahead) {
+                                             const Ahead& ahead) {
     Vec acc[kRows][kVecs];
     if (in != nullptr) {
 #pragma GCC unroll 24
@@ -44,20 +47,40 @@ __attribute__((noinline)) void multiply_tile(int64_t k, const unsigned char* fir
         }
     }
     RowPointers<kRows> rows(first, step);
+    const unsigned char *own = nullptr, *w = ahead.w, *x = ahead.x;
+    float* line = out + kRows * out_stride;
     for (int64_t left = k; left > 0;) {
         int64_t steps = min_of(left, kLineFloats);
         if constexpr (kOwn) {
-#pragma GCC unroll 24
-            for (int r = 0; r < kRows; ++r) {
-                __builtin_prefetch(rows.at(r) + kOwnAheadBytes);
-            }
+            // Past the end of the rows: the next tile's.
+            const ptrdiff_t bytes = left * ptrdiff_t{sizeof(float)};
+            const ptrdiff_t all = k * ptrdiff_t{sizeof(float)};
+            own = rows.at(0) + kOwnAheadBytes + (kOwnAheadBytes < bytes ? 0 : kRows * step - all);
         } else {
-            __builtin_prefetch(ahead.rows, 0, 2);
-            __builtin_prefetch(ahead.rows + ahead.step, 0, 2);
-            ahead.rows += kLineFloats * sizeof(float);
+            __builtin_prefetch(w, 0, 2);
+            __builtin_prefetch(w + ahead.w_step, 0, 2);
+            w += kLineFloats * sizeof(float);
+#pragma GCC unroll 4
+            for (int i = 0; i < kAheadX; ++i) {
+                __builtin_prefetch(x + i * ahead.x_step, 0, 2);
+            }
+            x += kLineFloats * sizeof(float);
+            // Where the next tile's sums go: a store that waits for its line holds up those behind.
+#pragma GCC unroll 4
+            for (int v = 0; v < kVecs; ++v) {
+                __builtin_prefetch(line + v * kWidth, 1, 3);
+            }
+            __builtin_prefetch(line + kVecs * kWidth - 1, 1, 3);
+            line += out_stride;
         }
         left -= steps;
         for (; steps > 0; --steps) {
+            if constexpr (kOwn) {
+                // Two lines a step: more than the fill buffers hold would keep the panel waiting.
+                __builtin_prefetch(own);
+                __builtin_prefetch(own + step);
+                own += 2 * step;
+            }
             Vec b[kVecs];
 #pragma GCC unroll 4
             for (int v = 0; v < kVecs; ++v) {
@@ -90,7 +113,7 @@ __attribute__((noinline)) void multiply_tile(int64_t k, const unsigned char* fir
 template <int kRows, int kVecs, bool kOwn>
 void multiply_rows(int64_t count, int64_t k, const unsigned char* rows, ptrdiff_t step,
                    const float* panel, const float* in, ptrdiff_t in_stride, float* out,
-                   ptrdiff_t out_stride, Ahead ahead) {
+                   ptrdiff_t out_stride, const Ahead& ahead) {
     for (; count >= kRows; count -= kRows) {
         multiply_tile<kRows, kVecs, kOwn>(k, rows, step, panel, in, in_stride, out, out_stride,
                                           ahead);

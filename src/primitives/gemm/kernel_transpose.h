@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/isa_safe.h"
+#include "simd/load_transposed.h"
 #include "simd/vec.h"
 
 namespace seqmix::SEQMIX_ISA {
@@ -29,53 +30,6 @@ SEQMIX_INLINE Vec load_halves(const unsigned char* p) {
     return load_f16(lanes);
 }
 
-#if SEQMIX_ISA_LEVEL >= 1
-SEQMIX_INLINE __m128 load_piece(const unsigned char* p) {
-    return _mm_loadu_ps(reinterpret_cast<const float*>(p));
-}
-#endif
-
-// tile[j] lane r = word j of the row at p + r * step bytes. Loads that put 128-bit pieces into
-// their lanes leave half of the shuffles of transpose(). Rows are addressed from every fourth one:
-// with a pointer for each, g++ moves them through vector registers.
-SEQMIX_INLINE void load_words(const unsigned char* p, ptrdiff_t step, Vec (&tile)[kWidth]) {
-#if SEQMIX_ISA_LEVEL == 2
-    const unsigned char* p4 = p + 4 * step;
-    const unsigned char* p8 = p4 + 4 * step;
-    const unsigned char* p12 = p8 + 4 * step;
-#pragma GCC unroll 16
-    for (int i = 0; i < kWidth; ++i) {
-        const ptrdiff_t at = i % 4 * step + i / 4 * 16;
-        __m512 v = _mm512_castps128_ps512(load_piece(p + at));
-        v = _mm512_mask_broadcast_f32x4(v, 0x00f0, load_piece(p4 + at));
-        v = _mm512_mask_broadcast_f32x4(v, 0x0f00, load_piece(p8 + at));
-        tile[i].v = _mm512_mask_broadcast_f32x4(v, 0xf000, load_piece(p12 + at));
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < kWidth; i += 4) {
-        transpose_quad(tile[i].v, tile[i + 1].v, tile[i + 2].v, tile[i + 3].v);
-    }
-#elif SEQMIX_ISA_LEVEL == 1
-    const unsigned char* p4 = p + 4 * step;
-#pragma GCC unroll 8
-    for (int i = 0; i < kWidth; ++i) {
-        const ptrdiff_t at = i % 4 * step + i / 4 * 16;
-        tile[i].v = _mm256_insertf128_ps(_mm256_castps128_ps256(load_piece(p + at)),
-                                         load_piece(p4 + at), 1);
-    }
-    transpose_quad(tile[0].v, tile[1].v, tile[2].v, tile[3].v);
-    transpose_quad(tile[4].v, tile[5].v, tile[6].v, tile[7].v);
-#else
-#pragma GCC unroll 16
-    for (int r = 0; r < kWidth; ++r) {
-        float words[kWidth];
-        __builtin_memcpy(words, p + r * step, sizeof words);
-        tile[r] = load(words);
-    }
-    transpose(tile);
-#endif
-}
-
 // A tile whose first row and column are at p; column<kType>(tile, j) lane r is then its column j.
 template <WeightType kType>
 SEQMIX_INLINE void load_tile(const unsigned char* p, ptrdiff_t step, Vec (&tile)[kWidth]) {
@@ -86,7 +40,7 @@ SEQMIX_INLINE void load_tile(const unsigned char* p, ptrdiff_t step, Vec (&tile)
         }
         transpose(tile);
     } else {
-        load_words(p, step, tile);
+        load_transposed(p, step, tile);
     }
 }
 template <WeightType kType>

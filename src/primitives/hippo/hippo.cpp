@@ -25,8 +25,8 @@ double entry(Measure measure, int64_t i, int64_t j) {
         case Measure::lagt: return i == j ? -0.5 : i > j ? -1.0 : 0.0;
         case Measure::fout:
         case Measure::foud: {
-            const double k = static_cast<double>(i / 2);
-            const double turn = i / 2 != j / 2 || i == j ? 0.0 : i < j ? -k : k;
+            const double k = 0.5 * static_cast<double>(i - i % 2);
+            const double turn = i - i % 2 != j - j % 2 || i == j ? 0.0 : i < j ? -k : k;
             return measure == Measure::fout ? kPi * turn - fourier(i) * fourier(j)
                                             : 2 * kPi * turn - (i == j ? 0.5 : 0.0);
         }

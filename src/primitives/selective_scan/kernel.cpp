@@ -148,16 +148,32 @@ SEQMIX_INLINE void recur(const SelectiveScanArgs& a, int64_t first, int64_t coun
         Vec sum[2] = {u * skip, zero()};
         float* record = records;
         int64_t n = 0;
-        const auto update = [&](auto i) SEQMIX_INLINE_LAMBDA {
-            float* p = record + i * Part::size;
-            const Vec h = next_state(dt, load(p + Part::A), load(p + Part::h), dtu,
-                                     kB ? set1(b[n + i]) : load(p + Part::B));
-            store(p + Part::h, h);
-            sum[i % 2] = fma(kC ? set1(cc[n + i]) : load(p + Part::C), h, sum[i % 2]);
+        // kCount states from number `first_state` of the record on, side by side.
+        const auto update = [&](auto first_state, auto states) SEQMIX_INLINE_LAMBDA {
+            constexpr int kCount = states.value;
+            float* p = record + first_state * Part::size;
+            const int64_t at = n + first_state;
+            Vec A[kCount], h[kCount];
+            unroll<kCount>([&](auto i)
+                               SEQMIX_INLINE_LAMBDA { A[i] = load(p + i * Part::size + Part::A); });
+            exp2_fast(dt, A, h);
+            unroll<kCount>([&](auto i) SEQMIX_INLINE_LAMBDA {
+                const float* own = p + i * Part::size;
+                h[i] = fma(h[i], load(own + Part::h),
+                           dtu * (kB ? set1(b[at + i]) : load(own + Part::B)));
+            });
+            unroll<kCount>([&](auto i) SEQMIX_INLINE_LAMBDA {
+                float* own = p + i * Part::size;
+                store(own + Part::h, h[i]);
+                sum[i] = fma(kC ? set1(cc[at + i]) : load(own + Part::C), h[i], sum[i]);
+            });
         };
-        for (; n + 8 <= a.states; n += 8, record += 8 * Part::size) unroll<8>(update);
-        for (; n + 2 <= a.states; n += 2, record += 2 * Part::size) unroll<2>(update);
-        if (n < a.states) unroll<1>(update);
+        for (; n + 8 <= a.states; n += 8, record += 8 * Part::size) {
+            unroll<4>([&](auto i)
+                          SEQMIX_INLINE_LAMBDA { update(Index<2 * i.value>{}, Index<2>{}); });
+        }
+        for (; n + 2 <= a.states; n += 2, record += 2 * Part::size) update(Index<0>{}, Index<2>{});
+        if (n < a.states) update(Index<0>{}, Index<1>{});
         store(tile.u + t * kWidth, sum[0] + sum[1]);
     }
 }

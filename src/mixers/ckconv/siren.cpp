@@ -1,4 +1,4 @@
-#include "mixers/ckconv/kernel_net.h"
+#include "mixers/ckconv/siren.h"
 
 #include <algorithm>
 #include <cmath>
