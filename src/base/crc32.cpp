@@ -1,5 +1,5 @@
-// Sixteen bytes a round through sixteen tables ("slicing", Kounavis and Berry 2005): about ten times
-// as fast as byte by byte, so that checking a checkpoint costs about what reading it does.
+// Sixteen bytes a round through sixteen tables ("slicing", Kounavis and Berry 2005): several times
+// as fast as byte by byte, 1.6 GB/s where copying memory gives 8.
 #include "base/crc32.h"
 
 #include <array>

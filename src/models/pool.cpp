@@ -1,6 +1,6 @@
 // pool: the mean over all tokens of a row since the state's start, given at the row's last token, or
 // that last token itself. The running sum is the state, so a mean over chunks is the mean over the
-// whole; the last token needs no state.
+// whole; the last token needs a position only.
 #include <algorithm>
 
 #include "contract/recurrent.h"
@@ -49,8 +49,7 @@ Status describe(const Attributes& attributes, std::unique_ptr<Plan>& out) {
     plan->mean = attributes.str("kind") == "mean";
     if (!plan->mean) {
         plan->states.clear();
-        remove_slot(*plan, "sum");
-        plan->capabilities.stateful = false;
+        remove_slot(*plan, "sum");  // positions are left
     }
     out = std::move(plan);
     return Status();

@@ -27,6 +27,10 @@ def largest_difference(a, b):
     return max(abs(x - y) for x, y in zip(a, b))
 
 
+def seqmix_on(model, *files):
+    return test_cli.seqmix("classify", "--model", model, *files)
+
+
 class Mnist(test_cli.Case):
     def setUp(self):
         super().setUp()
@@ -55,6 +59,17 @@ class Mnist(test_cli.Case):
             other = self.classify(model, 1, "--isa", level)["items"][0]["logits"]
             self.assertLess(largest_difference(other, first), tolerance)
 
+    def test_ckcnn_reads_digits(self):
+        model = ("ckconv", "ckcnn_smnist_30.pt")
+        result = self.classify(model, 500, "--open", "omega_0=31.09195739463897", "--mean", .1307,
+                               "--std", .3081)
+        self.assertEqual(result["right"], 498)
+        self.assertLess(largest_difference(result["items"][0]["logits"], [
+            -14.94756, -5.09423, -5.46633, -2.56289, -5.99558, -11.39695, -25.89425, 10.47805,
+            -12.32621, -2.88536]), 2e-4)
+        done = seqmix_on(shared("data", *model), self.path("images-idx3"))
+        self.assertIn(b"'omega_0' is missing", done.stderr)
+
     def test_options_of_a_scheme(self):
         model = ("s4-smnist", "s4_smnist_ckpt.pth")
         plain = self.classify(model, 1)["items"][0]["logits"]
@@ -82,6 +97,29 @@ class Pictures(test_cli.Case):
         for logits in results:
             self.assertLess(largest_difference(logits, expected), 3e-5)
             self.assertLess(largest_difference(logits, results[0]), 1e-5 * max(map(abs, expected)))
+
+
+class Dna(test_cli.Case):
+    def test_score_and_run(self):
+        model = shared("golden", "longconv-op-hyenadna-hf")
+        ids = {base: 7 + i for i, base in enumerate("ACGTN")}
+        records = ["ACGTTGCANN", "ggattacax"]
+        fasta = self.write("a.fa", f">one\n{records[0][:6]}\n{records[0][6:]}\n>two | 2\n"
+                                   f"{records[1]}# a comment\n".encode())
+        result = self.json("score", "--threads", 1, "--model", model, "--text", fasta)
+        self.assertEqual(result["tokens"], 9 + 8)
+        nats = []
+        for record in records:
+            tokens = [ids.get(base.upper(), 6) for base in record]
+            file = self.write("ids", " ".join(map(str, tokens)).encode())
+            nats += self.json("score", "--threads", 1, "--model", model, "--tokens", file)["token_nats"]
+        self.assertEqual(result["token_nats"], nats)
+        bare = self.write("bare", b"ACGTTGCANN\n")
+        self.assertEqual(self.json("score", "--threads", 1, "--model", model, "--text",
+                                   bare)["token_nats"], nats[:9])
+        done = self.json("run", "--threads", 1, "--model", model, "--prompt", "ACGT", "-n", 5)
+        self.assertEqual(done["text"], "".join("ACGTN"[t - 7] if 7 <= t < 12 else "?"
+                                               for t in done["tokens"]))
 
 
 if __name__ == "__main__":

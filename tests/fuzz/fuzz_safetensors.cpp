@@ -24,7 +24,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
     volatile unsigned keep = sum;
     (void)keep;
-    for (const char* scheme : {"auto", "mamba_ssm", "mamba_hf", "falcon_mamba", "mambalite"}) {
+    for (const char* scheme : {"auto", "mamba_ssm", "mamba_hf", "falcon_mamba", "mambalite",
+                               "s4_classifier", "s4_block", "ckcnn", "hyenadna"}) {
         for (const bool lenient : {false, true}) {
             seqmix::StackSpec spec;
             if (!seqmix::plan_stack(checkpoint, {scheme, lenient, {}}, spec).ok()) {
