@@ -34,9 +34,9 @@ install(FILES
     DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/seqmix COMPONENT Development)
 
 # What a program must add when it links libseqmix.a with a C compiler.
-set(SEQMIX_PC_LIBS_PRIVATE "-llapacke -llapack -lblas -lstdc++ -lm -lpthread -ldl")
+set(SEQMIX_PC_LIBS_PRIVATE "-lstdc++ -lm -lpthread -ldl")
 if(CMAKE_CXX_IMPLICIT_LINK_LIBRARIES MATCHES "(^|;)c\\+\\+(;|$)")
-    set(SEQMIX_PC_LIBS_PRIVATE "-llapacke -llapack -lblas -lc++ -lm -lpthread -ldl")
+    set(SEQMIX_PC_LIBS_PRIVATE "-lc++ -lm -lpthread -ldl")
 endif()
 seqmix_pkg_config(${PROJECT_SOURCE_DIR}/pkgconfig/seqmix.pc.in ${CMAKE_CURRENT_BINARY_DIR}/seqmix.pc)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/seqmix.pc

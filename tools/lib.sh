@@ -58,7 +58,6 @@ have() {
         ninja-build) command -v ninja >/dev/null ;;
         libcli11-dev) have_header CLI/CLI.hpp ;;
         nlohmann-json3-dev) have_header nlohmann/json.hpp ;;
-        liblapacke-dev) have_header lapacke.h ;;
         libgtest-dev) have_header gtest/gtest.h ;;
         libgmock-dev) have_header gmock/gmock.h ;;
         libbenchmark-dev) have_header benchmark/benchmark.h ;;

@@ -37,8 +37,8 @@ with tempfile.TemporaryDirectory() as folder:
             if not out.startswith("%d " % len(symbols())):
                 problems.append("the program says " + out)
         if os.path.exists(static):
-            linked = run(cxx, *flags, "all.o", static, "-llapacke", "-Wl,--no-undefined",
-                         "-pthread", "-o", "static")
+            linked = run(cxx, *flags, "all.o", static, "-Wl,--no-undefined", "-pthread", "-o",
+                         "static")
             if linked.returncode == 0:
                 print("static: " + run("./static").stdout, end="")
         else:

@@ -282,13 +282,13 @@ TEST(DplrKernel, WorkedNumbers) {
     const int64_t n = 4;
     const hippo::Transition t = hippo::transition(Measure::legs, n);
     const std::vector<double> P = hippo::low_rank(Measure::legs, n);
-    std::vector<Complex>
-        v;  // eigenvectors of -i (A + P P^T + I/2), phases with B real and positive
+    // Eigenvectors of -i (A + P P^T + I/2), phases with B real and positive.
+    std::vector<Complex> v;
+    std::vector<double> S, omega;
     for (size_t i = 0; i < 16; ++i) {
-        v.emplace_back(0.0, i % 5 == 0 ? 0.0 : -(t.A[i] + P[i / 4] * P[i % 4]));
+        S.push_back(i % 5 == 0 ? 0.0 : t.A[i] + P[i / 4] * P[i % 4]);
     }
-    std::vector<double> omega;
-    ASSERT_TRUE(dense::eigen_hermitian(n, v, omega));
+    ASSERT_TRUE(dense::eigen_skew(n, S, omega, v));
     System system(Measure::legs, n, 0.1);
     const double c[4] = {1, .5, -.3, .2};
     for (size_t k = 0; k < 2; ++k) {

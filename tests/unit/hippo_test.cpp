@@ -110,6 +110,39 @@ TEST(Hippo, LowRankCorrectionsLeaveANormalMatrix) {
     }
 }
 
+TEST(Dense, EigenvaluesOfSkewSymmetricMatrices) {
+    for (const int64_t n : {1, 2, 3, 5, 8, 33, 64, 130}) {
+        std::vector<double> S(static_cast<size_t>(n * n));
+        uint32_t seed = 5;
+        const auto at = [&](int64_t i, int64_t j) { return static_cast<size_t>(i * n + j); };
+        for (int64_t i = 0; i < n; ++i) {
+            for (int64_t j = 0; j < i; ++j) {
+                seed = seed * 1664525u + 1013904223u;
+                const bool none = n == 8 && i > 5;  // zero eigenvalues, twice
+                S[at(i, j)] = none ? 0.0 : static_cast<double>(seed >> 8) * 0x1p-23 - 1.0;
+                S[at(j, i)] = -S[at(i, j)];
+            }
+        }
+        std::vector<double> values;
+        std::vector<Complex> v;
+        ASSERT_TRUE(dense::eigen_skew(n, S, values, v)) << n;
+        EXPECT_TRUE(std::is_sorted(values.begin(), values.end()));
+        const double allowed = 1e-14 * static_cast<double>(n + 10);
+        for (int64_t k = 0; k < n; ++k) {
+            for (int64_t i = 0; i < n; ++i) {
+                Complex image, product;
+                for (int64_t j = 0; j < n; ++j) {
+                    image += Complex(0, -S[at(i, j)]) * v[at(j, k)];
+                    product += std::conj(v[at(j, i)]) * v[at(j, k)];
+                }
+                EXPECT_LE(std::abs(image - values[static_cast<size_t>(k)] * v[at(i, k)]), allowed)
+                    << n;
+                EXPECT_LE(std::abs(product - (i == k ? 1.0 : 0.0)), allowed) << n;
+            }
+        }
+    }
+}
+
 TEST(Dense, ExponentialsPowersAndSolutions) {
     // exp of a rotation by t, and of a nilpotent matrix.
     for (const double t : {1e-8, 0.3, 40.0}) {

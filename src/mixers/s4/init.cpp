@@ -102,7 +102,11 @@ void init(const Plan& base, const Slot& slot, Random& random, double* out) {
     const auto for_modes = [&](auto&& write) {
         hippo::Modes modes;
         for (int64_t s = 0; s < plan.S; ++s) {
-            modes = initial_modes(plan, s, random);
+            // The same for the copies of a half, but for random ones.
+            if (s == 0 || 2 * s / plan.S != 2 * (s - 1) / plan.S ||
+                plan.attributes.str("init") == "rand") {
+                modes = initial_modes(plan, s, random);
+            }
             for (int64_t n = 0; n < M; ++n) {
                 write(s * M + n, n, modes);
             }

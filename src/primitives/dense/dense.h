@@ -1,14 +1,9 @@
-// Small dense algebra in double: eigenvalues and solutions by LAPACK, products, powers and exponentials,
-// for layers when they are created or initialised. The one place that calls LAPACK; no forward path does.
+// Small dense algebra in double: eigenvalues of skew-symmetric matrices, linear systems, products, powers
+// and exponentials, for layers when they are created or initialised. No forward path calls it.
 //
-// Matrices are row-major and dense. Failure (a singular matrix, an iteration that does not end, no
-// memory) is `false`, and outputs are then without meaning. Sizes are those of a state, at most a few
-// hundred.
+// Matrices are row-major and dense, of a state's size: at most a few hundred.
 //
-// Threads: nothing here makes any. Products are plain loops on purpose: OpenBLAS shares out a product of 64
-// by 64 between threads, which busy-wait for each other; with other programs on the cores the layers of a
-// test took 30 s instead of 7, and 360 s on a crowded machine. Where LAPACK is OpenBLAS's, its pool is
-// there from the moment the program is loaded; that is the host's choice of LAPACK.
+// Why not LAPACK: docs/decisions.md.
 #pragma once
 
 #include <complex>
@@ -19,10 +14,14 @@ namespace seqmix::dense {
 
 using Complex = std::complex<double>;
 
-// Eigenvalues (ascending) and eigenvectors (columns of `a` afterwards) of the Hermitian a (n,n).
-bool eigen_hermitian(int64_t n, std::vector<Complex>& a, std::vector<double>& values);
-// x with a x = b; a (n,n) is lost, b (n,columns) becomes x.
-bool solve(int64_t n, std::vector<double>& a, int64_t columns, std::vector<double>& b);
+// Eigenvalues (ascending) and unitary eigenvectors (columns of `vectors`) of -i S, S (n,n) real and
+// skew-symmetric: Householder reflections to a skew tridiagonal form, which multiplied by powers of i is a
+// symmetric one, then QR steps with Wilkinson's shift (Golub and Van Loan, Matrix Computations, 8.3).
+// false: the iteration does not end (S holds what is no number).
+bool eigen_skew(int64_t n, std::vector<double> S, std::vector<double>& values,
+                std::vector<Complex>& vectors);
+// x with a x = b by Gauss with pivoting; b (n,columns) becomes x. false: a is singular or not finite.
+bool solve(int64_t n, std::vector<double> a, int64_t columns, std::vector<double>& b);
 // c = a b, all (n,n).
 void multiply(int64_t n, const std::vector<double>& a, const std::vector<double>& b,
               std::vector<double>& c);

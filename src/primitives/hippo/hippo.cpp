@@ -87,9 +87,9 @@ bool modes(Measure measure, int64_t n, Modes* out) {
     const Transition t = transition(measure, n);
     const std::vector<double> P = low_rank(measure, n);
     const int64_t ranks = rank(measure), half = n / 2;
-    // S = A + P P^T; its diagonal is c. The Hermitian matrix is -i (S - c I).
+    // A + P P^T is c I and the skew-symmetric S.
     double c = 0.0;
-    std::vector<Complex> hermitian;
+    std::vector<double> S;
     for (int64_t i = 0; i < n; ++i) {
         for (int64_t j = 0; j < n; ++j) {
             double s = t.A[static_cast<size_t>(i * n + j)];
@@ -99,18 +99,19 @@ bool modes(Measure measure, int64_t n, Modes* out) {
             if (i == j) {
                 c += s / static_cast<double>(n);
             }
-            hermitian.emplace_back(0.0, i == j ? 0.0 : -s);
+            S.push_back(i == j ? 0.0 : s);
         }
     }
     std::vector<double> omega;
-    if (!dense::eigen_hermitian(n, hermitian, omega)) {
+    std::vector<Complex> vectors;
+    if (!dense::eigen_skew(n, S, omega, vectors)) {
         return false;
     }
     *out = Modes();
     for (int64_t k = 0; k < half; ++k) {
         std::vector<Complex> v;
         for (int64_t i = 0; i < n; ++i) {
-            v.push_back(hermitian[static_cast<size_t>(i * n + k)]);
+            v.push_back(vectors[static_cast<size_t>(i * n + k)]);
         }
         // Fourier: frequency 0 is there twice, of the cosine 1 and the sine that is not used. The vector
         // and its conjugate must span both.
