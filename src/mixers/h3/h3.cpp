@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <complex>
+#include <utility>
 
 #include "contract/linear.h"
 #include "contract/recurrent.h"
+#include "contract/short_conv.h"
 #include "mixers/h3/reference.h"
-#include "primitives/conv1d/kernel.h"
 #include "primitives/diagonal_scan/diagonal_scan.h"
 #include "primitives/gemm/reference.h"
 
@@ -129,9 +130,8 @@ struct H3Bound : Bound {
     const H3Plan* plan;
     const Weights* weights;
     Allocator allocator;
-    const Conv1dKernels* conv;
     Linear q, k, v, out;
-    Array<float> taps;  // (N,D)
+    ShortConv shift;
     DiagonalScan scan;
     std::unique_ptr<const Weights64> weights64;  // level reference
 };
@@ -195,7 +195,6 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     bound->plan = &plan;
     bound->weights = &call.weights;
     bound->allocator = call.allocator;
-    bound->conv = SEQMIX_SELECT_KERNELS(call.isa, conv1d_kernels);
     bound->kernel_name = SEQMIX_KERNEL_NAME("h3", call.isa);
     auto weights64 = std::make_unique<const Weights64>(call.weights, call.allocator);
     if (call.isa == Isa::reference) {
@@ -207,14 +206,15 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
         bound->v.bind(weight(kV), weight(kVBias), D, D, call);
         bound->out.bind(weight(kOut), weight(kOutBias), D, D, call);
         const reference::H3 p = weights64->h3(plan);
-        bound->taps = Array<float>(N * D, call.allocator);
+        Array<float> taps32(N * D, call.allocator);
         std::vector<double> taps(static_cast<size_t>(N));
         for (int64_t c = 0; c < D; ++c) {
             reference::h3_shift_taps(p, c, taps.data());
             for (int64_t l = 0; l < N; ++l) {  // the last tap meets the current token
-                bound->taps[(N - 1 - l) * D + c] = static_cast<float>(taps[static_cast<size_t>(l)]);
+                taps32[(N - 1 - l) * D + c] = static_cast<float>(taps[static_cast<size_t>(l)]);
             }
         }
+        bound->shift.bind(std::move(taps32), D, call);
         bound->scan =
             DiagonalScan(make_system(plan, *weights64),
                          *SEQMIX_SELECT_KERNELS(call.isa, diagonal_scan_kernels), call.allocator);
@@ -232,27 +232,6 @@ size_t scratch(const Plan& base, const StepShape& step) {
     if (step.real64) return maps;
     return maps + elements(step.tokens * plan.X) + Linear::scratch_bytes(step.workers) +
            step.workers * elements(DiagonalScan::scratch_floats(plan.M));
-}
-
-void shift(const H3Bound& bound, const Call& call, const float* k, float* y) {
-    const int64_t D = bound.plan->D, N = bound.plan->N;
-    for_each_channel_block(
-        call, kWindow, N - 1, D, 1, bound.conv->channel_block,
-        [&](const Segment& segment, int64_t c, int64_t channels, int64_t, float* window, int64_t) {
-            Conv1dArgs args{};
-            args.tokens = segment.count;
-            args.channels = channels;
-            args.width = N;
-            args.x = k + segment.first * D + c;
-            args.x_stride = D;
-            args.weight = bound.taps.data() + c;
-            args.weight_stride = D;
-            args.window = window;
-            args.window_stride = D;
-            args.y = y + segment.first * D + c;
-            args.y_stride = D;
-            bound.conv->conv(args);
-        });
 }
 
 constexpr int64_t kRows = 16;  // tokens of a piece of work
@@ -306,7 +285,7 @@ void run(const Bound& base, const Call& call) {
     bound.q.run(call, T, in.as<float>(), in.stride, q, D, gemm);
     bound.k.run(call, T, in.as<float>(), in.stride, k, D, gemm);
     bound.v.run(call, T, in.as<float>(), in.stride, v, D, gemm);
-    shift(bound, call, k, shifted);
+    bound.shift.run(call, kWindow, k, D, shifted, D);
     outer(plan, call, shifted, v, kv);
     for_each_channel_block(call, kScan, 2 * plan.M, X, 1, bound.scan.channel_block(),
                            [&](const Segment& segment, int64_t c, int64_t channels, int64_t,

@@ -6,9 +6,9 @@
 #include "contract/linear.h"
 #include "contract/long_filter.h"
 #include "contract/recurrent.h"
+#include "contract/short_conv.h"
 #include "mixers/hyena/filter.h"
 #include "mixers/hyena/reference.h"
-#include "primitives/conv1d/kernel.h"
 
 namespace seqmix::mixers {
 namespace {
@@ -132,10 +132,9 @@ struct Weights64 {
 
 struct HyenaBound : Bound {
     const HyenaPlan* plan;
-    const Conv1dKernels* conv;
     const LongConvKernels* kernels;
     Linear in_proj, out_proj;
-    Array<float> taps, short_bias;  // (S,E), (E)
+    ShortConv short_filter;
     LongFilters filters;
     std::unique_ptr<const Weights64> weights64;  // level reference
     const Weights* weights;
@@ -230,7 +229,6 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     bound->plan = &plan;
     bound->weights = &call.weights;
     bound->allocator = call.allocator;
-    bound->conv = SEQMIX_SELECT_KERNELS(call.isa, conv1d_kernels);
     bound->kernels = SEQMIX_SELECT_KERNELS(call.isa, long_conv_kernels);
     bound->kernel_name = SEQMIX_KERNEL_NAME("hyena", call.isa);
     auto weights64 = std::make_unique<const Weights64>(call.weights, call.allocator);
@@ -242,8 +240,7 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     } else {
         bound->in_proj.bind(weight(kInProj), weight(kInProjBias), plan.E, plan.D, call);
         bound->out_proj.bind(weight(kOutProj), weight(kOutProjBias), plan.D, plan.D, call);
-        bound->taps = weight_f32_transposed(weight(kShort), plan.E, plan.S, call.allocator);
-        bound->short_bias = weight_f32(weight(kShortBias), call.allocator);
+        bound->short_filter.bind(weight(kShort), weight(kShortBias), plan.E, plan.S, call);
     }
     out = std::move(bound);
     return Status();
@@ -255,28 +252,6 @@ size_t scratch(const Plan& base, const StepShape& step) {
         Scratch::round_up(static_cast<size_t>(step.tokens * plan.E) * (step.real64 ? 8 : 4));
     return 2 * rows + plan.filters->scratch_bytes(step) +
            (step.real64 ? 0 : Linear::scratch_bytes(step.workers));
-}
-
-void short_filter(const HyenaBound& bound, const Call& call, const float* z, float* u) {
-    const HyenaPlan& plan = *bound.plan;
-    for_each_channel_block(
-        call, kWindow, plan.S - 1, plan.E, 1, bound.conv->channel_block,
-        [&](const Segment& segment, int64_t e, int64_t channels, int64_t, float* window, int64_t) {
-            Conv1dArgs args{};
-            args.tokens = segment.count;
-            args.channels = channels;
-            args.width = plan.S;
-            args.x = z + segment.first * plan.E + e;
-            args.x_stride = plan.E;
-            args.weight = bound.taps.data() + e;
-            args.weight_stride = plan.E;
-            args.bias = bound.short_bias.data() + e;
-            args.window = window;
-            args.window_stride = plan.E;
-            args.y = u + segment.first * plan.E + e;
-            args.y_stride = plan.E;
-            bound.conv->conv(args);
-        });
 }
 
 void run(const Bound& base, const Call& call) {
@@ -292,7 +267,7 @@ void run(const Bound& base, const Call& call) {
         scratch.take<std::byte>(static_cast<int64_t>(Linear::scratch_bytes(call.runner.workers))));
     const Matrix &in = call.slot(kX), &out = call.slot(kY);
     bound.in_proj.run(call, T, in.as<float>(), in.stride, z, E, gemm);
-    short_filter(bound, call, z, u);
+    bound.short_filter.run(call, kWindow, z, E, u, E);
     // z is free: two matrices (T,D) of it.
     float *v = z, *gated = z + T * D;
     const auto gate = [&](const float* a, ptrdiff_t a_stride, int64_t i) {

@@ -6,9 +6,9 @@
 #include "contract/linear.h"
 #include "contract/long_filter.h"
 #include "contract/recurrent.h"
+#include "contract/short_conv.h"
 #include "mixers/hyena/filter.h"
 #include "mixers/hyena/reference.h"
-#include "primitives/conv1d/kernel.h"
 #include "primitives/long_conv/reference.h"
 
 namespace seqmix::mixers {
@@ -146,10 +146,9 @@ constexpr int32_t kLastWeight = kResidualReverse + kNetEnd;
 
 struct MonarchBound : Bound {
     const MonarchPlan* plan;
-    const Conv1dKernels* conv;
     const LongConvKernels* kernels;
     Linear in_proj, out_proj;
-    Array<float> taps, short_bias;  // (S,E), (E)
+    ShortConv short_filter;
     Array<double> short64, short_bias64;
     LongFilters filters;  // causal
     std::unique_ptr<const LongConv> two_sided;
@@ -263,15 +262,13 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     const auto weight = [&](int32_t slot) { return call.weights.get(slot); };
     const int64_t D = plan.D, K = plan.K, F = plan.filters;
     bound->plan = &plan;
-    bound->conv = SEQMIX_SELECT_KERNELS(call.isa, conv1d_kernels);
     bound->kernels = SEQMIX_SELECT_KERNELS(call.isa, long_conv_kernels);
     bound->kernel_name = SEQMIX_KERNEL_NAME("monarch", call.isa);
     bound->in_proj.bind(weight(kInProj), weight(kInProjBias), plan.E, D, call);
     bound->out_proj.bind(weight(kOutProj), weight(kOutProjBias), D, D, call);
     bound->short64 = weight_f64(weight(kShort), call.allocator);
     bound->short_bias64 = weight_f64(weight(kShortBias), call.allocator);
-    bound->taps = weight_f32_transposed(weight(kShort), plan.E, plan.S, call.allocator);
-    bound->short_bias = weight_f32(weight(kShortBias), call.allocator);
+    bound->short_filter.bind(weight(kShort), weight(kShortBias), plan.E, plan.S, call);
     Array<double> all(F * D * K, call.allocator), skip(F * D, call.allocator);
     for (int64_t f = 0; f < F; ++f) {
         const int32_t net = f == 0 ? kFilter : kResidual;
@@ -333,42 +330,6 @@ void long_filter(const MonarchBound& bound, const Call& call, int64_t f, const f
     });
 }
 
-// u (tokens,E): the short filter of z. Whole inputs begin with an empty window each.
-void short_filter(const MonarchBound& bound, const Call& call, const float* z, float* u,
-                  float* empty) {
-    const MonarchPlan& plan = *bound.plan;
-    const auto piece = [&](const Segment& segment, int64_t e, int64_t channels, float* window) {
-        Conv1dArgs args{};
-        args.tokens = segment.count;
-        args.channels = channels;
-        args.width = plan.S;
-        args.x = z + segment.first * plan.E + e;
-        args.x_stride = plan.E;
-        args.weight = bound.taps.data() + e;
-        args.weight_stride = plan.E;
-        args.bias = bound.short_bias.data() + e;
-        args.window = window;
-        args.window_stride = plan.E;
-        args.y = u + segment.first * plan.E + e;
-        args.y_stride = plan.E;
-        bound.conv->conv(args);
-    };
-    if (plan.bidirectional) {
-        const int64_t block = bound.conv->channel_block, blocks = (plan.E + block - 1) / block;
-        call.parallel_for(blocks, [&](int64_t b, size_t) {
-            const int64_t e = b * block, channels = std::min(block, plan.E - e);
-            for (int64_t s = 0; s < call.segment_count; ++s) {
-                zero_columns(empty, plan.S - 1, plan.E, e, channels);
-                piece(call.segments[s], e, channels, empty + e);
-            }
-        });
-        return;
-    }
-    for_each_channel_block(call, kWindow, plan.S - 1, plan.E, 1, bound.conv->channel_block,
-                           [&](const Segment& segment, int64_t e, int64_t channels, int64_t,
-                               float* window, int64_t) { piece(segment, e, channels, window); });
-}
-
 void run(const Bound& base, const Call& call) {
     const auto& bound = static_cast<const MonarchBound&>(base);
     const MonarchPlan& plan = *bound.plan;
@@ -391,7 +352,11 @@ void run(const Bound& base, const Call& call) {
     auto* work = scratch.take<std::byte>(static_cast<int64_t>(bytes));
     const Matrix &in = call.slot(kX), &out = call.slot(kY);
     bound.in_proj.run(call, T, in.as<float>(), in.stride, z, E, gemm);
-    short_filter(bound, call, z, u, empty);
+    if (plan.bidirectional) {
+        bound.short_filter.run_whole(call, z, E, u, E, empty);
+    } else {
+        bound.short_filter.run(call, kWindow, z, E, u, E);
+    }
     float *v = z, *gated = z + T * D;  // z is free
     constexpr int64_t kRows = 64;
     const int64_t pieces = (T + kRows - 1) / kRows;

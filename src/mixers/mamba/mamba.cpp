@@ -4,8 +4,8 @@
 
 #include "contract/linear.h"
 #include "contract/recurrent.h"
+#include "contract/short_conv.h"
 #include "mixers/mamba/reference.h"
-#include "primitives/conv1d/kernel.h"
 #include "primitives/norm/kernel.h"
 #include "primitives/selective_scan/kernel.h"
 
@@ -134,12 +134,11 @@ struct MambaBound : Bound {
     const MambaPlan* plan;
     const Weights* weights;
     Allocator allocator;
-    const Conv1dKernels* conv;
     const SelectiveScanKernels* scan;
     const NormKernels* norm;
     Linear in_proj, x_proj, dt_proj, out_proj;
-    Array<float> taps;  // (K,E)
-    Array<float> conv_bias, dt_bias, skip;
+    ShortConv conv;
+    Array<float> dt_bias, skip;
     Array<float> A;  // (N,E)
     Array<float> dt_norm, b_norm, c_norm;
     std::unique_ptr<const Weights64> weights64;  // level reference only
@@ -183,7 +182,6 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     bound->plan = &plan;
     bound->weights = &call.weights;
     bound->allocator = call.allocator;
-    bound->conv = SEQMIX_SELECT_KERNELS(call.isa, conv1d_kernels);
     bound->scan = SEQMIX_SELECT_KERNELS(call.isa, selective_scan_kernels);
     bound->norm = SEQMIX_SELECT_KERNELS(call.isa, norm_kernels);
     bound->kernel_name = SEQMIX_KERNEL_NAME("mamba", call.isa);
@@ -194,8 +192,7 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
         bound->x_proj.bind(weight(kXProj), Weight(), plan.bcdt(), plan.E, call);
         bound->dt_proj.bind(weight(kDtProj), Weight(), plan.E, plan.R, call);
         bound->out_proj.bind(weight(kOutProj), weight(kOutProjBias), plan.D, plan.E, call);
-        bound->taps = weight_f32_transposed(weight(kConv), plan.E, plan.K, call.allocator);
-        bound->conv_bias = weight_f32(weight(kConvBias), call.allocator);
+        bound->conv.bind(weight(kConv), weight(kConvBias), plan.E, plan.K, call);
         bound->dt_bias = weight_f32(weight(kDtProjBias), call.allocator);
         bound->skip = weight_f32(weight(kD), call.allocator);
         bound->dt_norm = weight_f32(weight(kDtNorm), call.allocator);
@@ -225,30 +222,6 @@ size_t scratch(const Plan& base, const StepShape& step) {
     return floats(2 * plan.E) + 2 * floats(plan.E) + floats(plan.bcdt()) +
            Linear::scratch_bytes(step.workers) +
            step.workers * Scratch::round_up(static_cast<size_t>(plan.scan_scratch()) * 4);
-}
-
-// xz (tokens,2E) -> x (tokens,E): convolution and SiLU, row by row of the state.
-void convolve(const MambaBound& bound, const Call& call, const float* xz, float* x) {
-    const MambaPlan& plan = *bound.plan;
-    for_each_channel_block(
-        call, kWindow, plan.K - 1, plan.E, 1, bound.conv->channel_block,
-        [&](const Segment& segment, int64_t e, int64_t channels, int64_t, float* window, int64_t) {
-            Conv1dArgs args{};
-            args.tokens = segment.count;
-            args.channels = channels;
-            args.width = plan.K;
-            args.x = xz + segment.first * 2 * plan.E + e;
-            args.x_stride = 2 * plan.E;
-            args.weight = bound.taps.data() + e;
-            args.weight_stride = plan.E;
-            args.bias = bound.conv_bias ? bound.conv_bias.data() + e : nullptr;
-            args.silu = true;
-            args.window = window;
-            args.window_stride = plan.E;
-            args.y = x + segment.first * plan.E + e;
-            args.y_stride = plan.E;
-            bound.conv->conv(args);
-        });
 }
 
 // delta (tokens,E) -> gated output, in place.
@@ -328,7 +301,7 @@ void run(const Bound& base, const Call& call) {
         scratch.take<float>(static_cast<int64_t>(call.runner.workers) * plan.scan_scratch());
     const Matrix &in = call.slot(kX), &out = call.slot(kY);
     bound.in_proj.run(call, call.tokens, in.as<float>(), in.stride, xz, 2 * plan.E, gemm);
-    convolve(bound, call, xz, x);
+    bound.conv.run(call, kWindow, xz, 2 * plan.E, x, plan.E, true);
     bound.x_proj.run(call, call.tokens, x, plan.E, bcdt, plan.bcdt(), gemm);
     if (plan.inner_norm) {
         normalise(bound, call, bcdt);
