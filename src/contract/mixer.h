@@ -167,6 +167,18 @@ Array<double> weight_f64(const Weight& weight, Allocator allocator);
 // (rows, columns) -> (columns, rows).
 Array<float> weight_f32_transposed(const Weight& weight, int64_t rows, int64_t columns,
                                    Allocator allocator);
+// Those of the slots first to last in double, by slot number; an absent one is null.
+class WeightsF64 {
+  public:
+    WeightsF64(const Weights& weights, int32_t first, int32_t last, Allocator allocator);
+    const double* operator[](int32_t slot) const {
+        return all_[static_cast<size_t>(slot - first_)].data();
+    }
+
+  private:
+    int32_t first_;
+    std::vector<Array<double>> all_;
+};
 
 // ------------------------------------------------------------------ run
 

@@ -38,6 +38,13 @@ Array<double> weight_f64(const Weight& weight, Allocator allocator) {
     return convert<double>(weight, allocator);
 }
 
+WeightsF64::WeightsF64(const Weights& weights, int32_t first, int32_t last, Allocator allocator)
+    : first_(first) {
+    for (int32_t slot = first; slot <= last; ++slot) {
+        all_.push_back(weight_f64(weights.get(slot), allocator));
+    }
+}
+
 Array<float> weight_f32_transposed(const Weight& weight, int64_t rows, int64_t columns,
                                    Allocator allocator) {
     if (!weight) {

@@ -97,14 +97,9 @@ struct H3Plan : Plan {
     double dt_min, dt_max;
 };
 
-struct Weights64 {
-    Array<double> all[kOutBias + 1];
-    Weights64(const Weights& weights, Allocator allocator) {
-        for (int32_t slot = kQ; slot <= kOutBias; ++slot) {
-            all[slot] = weight_f64(weights.get(slot), allocator);
-        }
-    }
-    const double* operator[](int32_t slot) const { return all[slot].data(); }
+struct Weights64 : WeightsF64 {
+    Weights64(const Weights& weights, Allocator allocator)
+        : WeightsF64(weights, kQ, kOutBias, allocator) {}
     reference::H3 h3(const H3Plan& plan) const {
         const Weights64& w = *this;
         reference::H3 p{};

@@ -120,14 +120,9 @@ struct HyenaPlan : Plan {
     int64_t scratch_tokens(bool) const { return 2 * E; }  // elements a token
 };
 
-struct Weights64 {
-    Array<double> all[kTimes + 1];
-    Weights64(const Weights& weights, Allocator allocator) {
-        for (int32_t slot = kInProj; slot <= kTimes; ++slot) {
-            all[slot] = weight_f64(weights.get(slot), allocator);
-        }
-    }
-    const double* operator[](int32_t slot) const { return all[slot].data(); }
+struct Weights64 : WeightsF64 {
+    Weights64(const Weights& weights, Allocator allocator)
+        : WeightsF64(weights, kInProj, kTimes, allocator) {}
 };
 
 struct HyenaBound : Bound {

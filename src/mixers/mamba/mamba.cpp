@@ -98,14 +98,12 @@ struct MambaPlan : Plan {
 };
 
 // All weights in double.
-struct Weights64 {
-    Array<double> all[16];
+struct Weights64 : WeightsF64 {
     reference::MambaRef ref{};
 
-    Weights64(const MambaPlan& plan, const Weights& weights, Allocator allocator) {
-        for (int32_t slot = kInProj; slot <= kCNorm; ++slot) {
-            all[slot] = weight_f64(weights.get(slot), allocator);
-        }
+    Weights64(const MambaPlan& plan, const Weights& weights, Allocator allocator)
+        : WeightsF64(weights, kInProj, kCNorm, allocator) {
+        const WeightsF64& all = *this;
         ref.D = plan.D;
         ref.E = plan.E;
         ref.N = plan.N;
@@ -113,20 +111,20 @@ struct Weights64 {
         ref.R = plan.R;
         ref.inner_norm = plan.inner_norm;
         ref.inner_norm_eps = plan.inner_norm_eps;
-        ref.in_proj = all[kInProj].data();
-        ref.in_proj_bias = all[kInProjBias].data();
-        ref.conv = all[kConv].data();
-        ref.conv_bias = all[kConvBias].data();
-        ref.x_proj = all[kXProj].data();
-        ref.dt_proj = all[kDtProj].data();
-        ref.dt_proj_bias = all[kDtProjBias].data();
-        ref.A_log = all[kALog].data();
-        ref.skip = all[kD].data();
-        ref.out_proj = all[kOutProj].data();
-        ref.out_proj_bias = all[kOutProjBias].data();
-        ref.dt_norm = all[kDtNorm].data();
-        ref.b_norm = all[kBNorm].data();
-        ref.c_norm = all[kCNorm].data();
+        ref.in_proj = all[kInProj];
+        ref.in_proj_bias = all[kInProjBias];
+        ref.conv = all[kConv];
+        ref.conv_bias = all[kConvBias];
+        ref.x_proj = all[kXProj];
+        ref.dt_proj = all[kDtProj];
+        ref.dt_proj_bias = all[kDtProjBias];
+        ref.A_log = all[kALog];
+        ref.skip = all[kD];
+        ref.out_proj = all[kOutProj];
+        ref.out_proj_bias = all[kOutProjBias];
+        ref.dt_norm = all[kDtNorm];
+        ref.b_norm = all[kBNorm];
+        ref.c_norm = all[kCNorm];
     }
 };
 
