@@ -14,6 +14,13 @@ CASES = {
     "passed": '<testcase name="ok" time="0.1" status="run"><system-out>x</system-out></testcase>',
     "failed": '<testcase name="bad" time="0.1" status="fail"><failure message=""/>'
               '<system-out>expected 1, got 2</system-out></testcase>',
+    "group": '<testcase name="mixer/x" time="1" status="run"><system-out>[=====] 34 tests ran.\n'
+             '[  PASSED  ] 34 tests.</system-out></testcase>',
+    "bad_group": '<testcase name="mixer/y" time="1" status="fail"><failure message=""/>'
+                 '<system-out>[  PASSED  ] 30 tests.\n[  FAILED  ] 2 tests, listed below:\n'
+                 '[  FAILED  ] a.b</system-out></testcase>',
+    "crashed_group": '<testcase name="mixer/z" time="1" status="fail"><failure message=""/>'
+                     '<system-out>Segmentation fault</system-out></testcase>',
     "timeout": '<testcase name="slow" time="60.0" status="fail"><failure message=""/></testcase>',
     "skipped": '<testcase name="skip" time="0" status="notrun">'
                '<skipped message="SKIP_RETURN_CODE=77"/>'
@@ -55,6 +62,11 @@ class Summary(unittest.TestCase):
 
     def test_all_passed(self):
         self.assertEqual(self.run_on(["passed", "skipped"])[:2], (0, "1 0 1"))
+
+    def test_groups_count_as_their_tests(self):
+        status, counts, shown = self.run_on(["group", "passed", "bad_group", "crashed_group"])
+        self.assertEqual((status, counts), (1, "65 3 0"))
+        self.assertIn("failed: mixer/z", shown)
 
     def test_silent_failure_says_how_long(self):
         self.assertIn("it ran 60.0 s", self.run_on(["timeout"])[2])
