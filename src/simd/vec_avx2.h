@@ -103,6 +103,11 @@ SEQMIX_INLINE Vec load_f16_n(const uint16_t* p, int64_t n) {
     if (n >= kWidth) return load_f16(p);
     return {_mm256_cvtph_ps(load_u16_n(p, n))};
 }
+SEQMIX_INLINE Vec load_i8_n(const int8_t* p, int64_t n) {
+    int64_t lanes = 0;
+    __builtin_memcpy(&lanes, p, static_cast<size_t>(n < kWidth ? n : kWidth));
+    return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(lanes)))};
+}
 
 SEQMIX_INLINE Vec round_nearest(Vec a) {
     return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};

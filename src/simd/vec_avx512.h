@@ -108,6 +108,9 @@ SEQMIX_INLINE Vec load_f16(const uint16_t* p) {
 SEQMIX_INLINE Vec load_f16_n(const uint16_t* p, int64_t n) {
     return {_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_n(n).m, p))};
 }
+SEQMIX_INLINE Vec load_i8_n(const int8_t* p, int64_t n) {
+    return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(first_n(n).m, p)))};
+}
 
 SEQMIX_INLINE Vec round_nearest(Vec a) {
     return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};

@@ -149,6 +149,11 @@ SEQMIX_INLINE Vec load_bf16(const uint16_t* p) { return widen_bf16(load_u16(p));
 SEQMIX_INLINE Vec load_bf16_n(const uint16_t* p, int64_t n) { return widen_bf16(load_u16_n(p, n)); }
 SEQMIX_INLINE Vec load_f16(const uint16_t* p) { return widen_f16(load_u16(p)); }
 SEQMIX_INLINE Vec load_f16_n(const uint16_t* p, int64_t n) { return widen_f16(load_u16_n(p, n)); }
+SEQMIX_INLINE Vec load_i8_n(const int8_t* p, int64_t n) {
+    float lanes[kWidth] = {};
+    for (int64_t i = 0; i < kWidth && i < n; ++i) lanes[i] = static_cast<float>(p[i]);
+    return load(lanes);
+}
 
 // Adding 2^23 to a magnitude leaves no fraction bits; larger arguments (and NaN) are integers
 // already.

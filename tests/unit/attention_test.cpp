@@ -40,19 +40,19 @@ std::vector<Level> levels() {
 
 size_t count(int64_t n) { return static_cast<size_t>(n); }
 
-uint16_t narrow(float x, WeightType type) {
+uint16_t narrow(float x, KeyType type) {
     uint32_t bits;
     std::memcpy(&bits, &x, sizeof bits);
-    if (type == WeightType::bf16) return static_cast<uint16_t>(bits >> 16);
+    if (type == KeyType::bf16) return static_cast<uint16_t>(bits >> 16);
     // Values here are multiples of 1/64 below 4: exact in f16.
     if (x == 0) return 0;
     const int exponent = static_cast<int>((bits >> 23) & 0xff) - 127 + 15;
     return static_cast<uint16_t>((bits >> 16 & 0x8000) | static_cast<uint32_t>(exponent) << 10 |
                                  (bits >> 13 & 0x3ff));
 }
-float widened(uint16_t x, WeightType type) {
-    return static_cast<float>(type == WeightType::bf16 ? seqmix_test::bfloat16_to_double(x)
-                                                       : seqmix_test::half_to_double(x));
+float widened(uint16_t x, KeyType type) {
+    return static_cast<float>(type == KeyType::bf16 ? seqmix_test::bfloat16_to_double(x)
+                                                    : seqmix_test::half_to_double(x));
 }
 
 struct Shape {
@@ -60,7 +60,7 @@ struct Shape {
 };
 
 struct Options {
-    WeightType type = WeightType::f32;
+    KeyType type = KeyType::f32;
     float scale = 0.3f, softcap = 0, slope = 0;
     int64_t left = -1, right = -1;
     bool sink = false, bias = false, mask = false;
@@ -79,7 +79,10 @@ class Problem {
         sink_ = 0.7f;
         mask_.resize(count(s_.queries * s_.keys));
         for (unsigned char& m : mask_) m = random_() % 3 != 0;
-        if (o_.type != WeightType::f32) {
+        if (o_.type == KeyType::i8) {
+            quantise(k_, s_.dk, k_scales_);
+            quantise(v_, s_.dv, v_scales_);
+        } else if (o_.type != KeyType::f32) {
             for (std::vector<float>* x : {&k_, &v_}) {
                 for (float& value : *x) {
                     value = widened(narrow(std::round(value * 64) / 64, o_.type), o_.type);
@@ -90,6 +93,7 @@ class Problem {
     }
 
     std::vector<float> q_, k_, v_, bias_;
+    std::vector<float> k_scales_, v_scales_;  // i8: one for each key
     std::vector<unsigned char> mask_;
     float sink_;
 
@@ -116,17 +120,22 @@ class Problem {
         std::fill_n(scratch.data(), scratch.size(), kNaN);
         std::fill_n(y.data(), y.size(), 7.0f);
         std::fill_n(lse.data(), lse.size(), 7.0f);
-        const size_t width = o_.type == WeightType::f32 ? 4 : 2;
+        const size_t width = o_.type == KeyType::f32 ? 4 : o_.type == KeyType::i8 ? 1 : 2;
         std::vector<Guarded<unsigned char>*> memory;
         std::vector<AttentionKeys> runs;
         int64_t at = 0;
         for (const int64_t cut : cuts) {
             const int64_t n = cut - at;
             if (n == 0) continue;
-            memory.push_back(store(k_, at, n, s_.dk, k_stride, width));
-            memory.push_back(store(v_, at, n, s_.dv, v_stride, width));
+            memory.push_back(store(k_, k_scales_, at, n, s_.dk, k_stride, width));
+            memory.push_back(store(v_, v_scales_, at, n, s_.dv, v_stride, width));
             runs.push_back({at, n, memory[memory.size() - 2]->data(), k_stride,
                             memory.back()->data(), v_stride});
+            if (o_.type == KeyType::i8) {
+                runs.back().k_scales = k_scales_.data() + at;
+                runs.back().v_scales = v_scales_.data() + at;
+                runs.back().scale_stride = 1;
+            }
             at = cut;
         }
         AttentionArgs a = {};
@@ -205,9 +214,24 @@ class Problem {
         x.resize(count(n));
         for (float& value : x) value = values(random_);
     }
+    // Rows of x become whole numbers up to 127 times a scale.
+    static void quantise(std::vector<float>& x, int64_t width, std::vector<float>& scales) {
+        for (size_t row = 0; row * count(width) < x.size(); ++row) {
+            float largest = 0;
+            for (int64_t d = 0; d < width; ++d) {
+                largest = std::max(largest, std::fabs(x[row * count(width) + count(d)]));
+            }
+            scales.push_back(largest / 127);
+            for (int64_t d = 0; d < width; ++d) {
+                float& value = x[row * count(width) + count(d)];
+                value = std::round(value / scales.back()) * scales.back();
+            }
+        }
+    }
     // Rows [first, first + n) with a stride, as o_.type.
-    Guarded<unsigned char>* store(const std::vector<float>& x, int64_t first, int64_t n,
-                                  int64_t width, ptrdiff_t stride, size_t size) const {
+    Guarded<unsigned char>* store(const std::vector<float>& x, const std::vector<float>& scales,
+                                  int64_t first, int64_t n, int64_t width, ptrdiff_t stride,
+                                  size_t size) const {
         auto* made = new Guarded<unsigned char>(count((n - 1) * stride + width) * size);
         for (int64_t r = 0; r < n; ++r) {
             for (int64_t d = 0; d < width; ++d) {
@@ -215,6 +239,10 @@ class Problem {
                 unsigned char* to = made->data() + count(r * stride + d) * size;
                 if (size == 4) {
                     std::memcpy(to, &value, 4);
+                } else if (size == 1) {
+                    const auto whole =
+                        static_cast<int8_t>(std::lround(value / scales[count(first + r)]));
+                    std::memcpy(to, &whole, 1);
                 } else {
                     const uint16_t half = narrow(value, o_.type);
                     std::memcpy(to, &half, 2);
@@ -295,14 +323,18 @@ TEST(Attention, EveryWindowIsTheReference) {
     }
 }
 
-TEST(Attention, SixteenBitKeysAreTheirValues) {
+TEST(Attention, NarrowKeysAreTheirValues) {
     for (const Level& level : levels()) {
-        for (const WeightType type : {WeightType::bf16, WeightType::f16}) {
-            Options o;
-            o.type = type;
-            o.right = 0;
-            const Problem problem({70, 131, 40, 24}, o, 6);
-            expect_true(problem.run(*level.kernels), problem.truth());
+        for (const KeyType type : {KeyType::bf16, KeyType::f16, KeyType::i8}) {
+            for (const int64_t queries : {2, 70}) {
+                Options o;
+                o.type = type;
+                o.right = 0;
+                const Problem problem({queries, 131, 40, 27}, o, 6);
+                expect_true(problem.run(*level.kernels), problem.truth());
+                EXPECT_EQ(problem.run(*level.kernels, 0, queries, {64}),
+                          problem.run(*level.kernels));
+            }
         }
     }
 }

@@ -6,6 +6,9 @@
 
 namespace seqmix {
 
+// How keys and values are stored; i8 has scales.
+enum class KeyType : int32_t { f32, bf16, f16, i8 };
+
 // Consecutive keys and their values, stored as AttentionArgs::type says; strides in elements.
 struct AttentionKeys {
     int64_t first;  // index of the first: its position, and its column in bias and mask
@@ -14,6 +17,10 @@ struct AttentionKeys {
     ptrdiff_t k_stride;
     const void* v;  // (count, dv)
     ptrdiff_t v_stride;
+    // i8: key j is its integers times k_scales[j scale_stride], values likewise. Others: null.
+    const float* k_scales = nullptr;
+    const float* v_scales = nullptr;
+    ptrdiff_t scale_stride = 0;
 };
 
 // One call: R queries that meet the same keys (queries of one head, or of the heads of a group), any
@@ -22,7 +29,7 @@ struct AttentionArgs {
     int64_t rows, dk, dv;
     const float* q;  // (R, dk)
     ptrdiff_t q_stride;
-    WeightType type;
+    KeyType type;
     const AttentionKeys* runs;  // in rising order of `first`, no two with the same key
     int64_t run_count;
     float scale;

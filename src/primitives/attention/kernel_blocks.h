@@ -72,18 +72,25 @@ struct Block {
     }
 };
 
-// Rows of keys or values as f32, dense.
-void copy_rows(const unsigned char* from, ptrdiff_t step, WeightType type, int64_t rows,
-               int64_t width, float* to) {
+SEQMIX_INLINE int64_t key_bytes(KeyType type) {
+    return type == KeyType::f32 ? 4 : type == KeyType::i8 ? 1 : 2;
+}
+
+// Rows of keys or values as f32, dense; `scales` (i8) has one for each row, scale_stride apart.
+void copy_rows(const unsigned char* from, ptrdiff_t step, KeyType type, const float* scales,
+               ptrdiff_t scale_stride, int64_t rows, int64_t width, float* to) {
     for (int64_t r = 0; r < rows; ++r, from += step, to += width) {
         const auto* wide = reinterpret_cast<const float*>(from);
         const auto* half = reinterpret_cast<const uint16_t*>(from);
+        const auto* byte = reinterpret_cast<const int8_t*>(from);
+        const Vec scale = set1(type == KeyType::i8 ? scales[r * scale_stride] : 1.0f);
         for (int64_t d = 0; d < width; d += kWidth) {
             const int64_t n = width - d;
             store_n(to + d,
-                    type == WeightType::f32    ? load_n(wide + d, n)
-                    : type == WeightType::bf16 ? load_bf16_n(half + d, n)
-                                               : load_f16_n(half + d, n),
+                    type == KeyType::f32    ? load_n(wide + d, n)
+                    : type == KeyType::bf16 ? load_bf16_n(half + d, n)
+                    : type == KeyType::f16  ? load_f16_n(half + d, n)
+                                            : load_i8_n(byte + d, n) * scale,
                     n);
         }
     }
@@ -94,10 +101,12 @@ struct Source {
     int64_t first = 0, count = 0, ahead = 0;
     const unsigned char *k = nullptr, *v = nullptr;
     ptrdiff_t k_step = 0, v_step = 0, k_stride = 0, v_stride = 0;
+    const float *k_scales = nullptr, *v_scales = nullptr;
+    ptrdiff_t scale_stride = 0;
 
     // `dense`, or where keys are not f32: a copy in the memory at k_copy and v_copy.
     Block block(const AttentionArgs& a, bool dense, float* k_copy, float* v_copy) const {
-        if (a.type == WeightType::f32 && !dense) {
+        if (a.type == KeyType::f32 && !dense) {
             return {first,
                     count,
                     reinterpret_cast<const float*>(k),
@@ -105,14 +114,14 @@ struct Source {
                     k_stride,
                     v_stride};
         }
-        copy_rows(k, k_step, a.type, count, a.dk, k_copy);
-        copy_rows(v, v_step, a.type, count, a.dv, v_copy);
+        copy_rows(k, k_step, a.type, k_scales, scale_stride, count, a.dk, k_copy);
+        copy_rows(v, v_step, a.type, v_scales, scale_stride, count, a.dv, v_copy);
         return {first, count, k_copy, v_copy, a.dk, a.dv};
     }
     // Part i of n.
     Next next(const AttentionArgs& a, int64_t i, int64_t n) const {
         const int64_t begin = ahead * i / n, share = ahead * (i + 1) / n - begin;
-        const int64_t size = a.type == WeightType::f32 ? 4 : 2;
+        const int64_t size = key_bytes(a.type);
         return {{k + (count + begin) * k_step, k_step, a.dk * size, share, 0},
                 {v + (count + begin) * v_step, v_step, a.dv * size, share, 0}};
     }
@@ -123,7 +132,7 @@ template <typename Fn>
 void for_blocks(const AttentionArgs& a, int64_t row, int64_t rows, const Fn& fn) {
     const int64_t position = a.position + row * a.position_step;
     const int64_t last = position + (rows - 1) * a.position_step;
-    const int64_t size = a.type == WeightType::f32 ? 4 : 2;
+    const int64_t size = key_bytes(a.type);
     for (int64_t i = 0; i < a.run_count; ++i) {
         const AttentionKeys& run = a.runs[i];
         int64_t first = run.first, end = run.first + run.count;
@@ -144,6 +153,11 @@ void for_blocks(const AttentionArgs& a, int64_t row, int64_t rows, const Fn& fn)
                 static_cast<const unsigned char*>(run.k) + (first - run.first) * source.k_step;
             source.v =
                 static_cast<const unsigned char*>(run.v) + (first - run.first) * source.v_step;
+            if (a.type == KeyType::i8) {
+                source.k_scales = run.k_scales + (first - run.first) * run.scale_stride;
+                source.v_scales = run.v_scales + (first - run.first) * run.scale_stride;
+                source.scale_stride = run.scale_stride;
+            }
             fn(source);
             first = stop;
         }
