@@ -73,7 +73,9 @@ int run_selftest(const SelftestOptions& options);
 struct BenchOptions {
     CommonOptions common;
     std::string mixer;
-    std::vector<std::string> settings;  // key=value
+    std::vector<std::string> crossover;  // two types
+    std::vector<std::string> settings;   // key=value
+    std::string out;
     int64_t batch = 1;
     int64_t tokens = 512;
     std::vector<int64_t> lengths{16, 128, 512, 2048};
@@ -81,6 +83,7 @@ struct BenchOptions {
     int64_t repeats = 5;
 };
 int run_bench(const BenchOptions& options);
+int run_crossover(const BenchOptions& options);
 
 struct StreamOptions {
     CommonOptions common;

@@ -19,7 +19,7 @@ constexpr double kLeft = 80, kTop = 40, kPlotWidth = 600, kPlotHeight = 460;
 struct Colour {
     uint8_t red, green, blue;
 };
-constexpr Colour kBlack{30, 30, 30}, kGrey{215, 215, 215}, kCurve{31, 96, 173};
+constexpr Colour kBlack{30, 30, 30}, kGrey{215, 215, 215};
 
 enum class Align : uint8_t { left, middle, right };
 
@@ -204,18 +204,45 @@ void draw_matrix(const Figure& figure, Canvas& canvas) {
     }
 }
 
-void draw_curve(const Figure& figure, Canvas& canvas) {
-    const auto count = static_cast<double>(figure.curve.size());
-    const double range = figure.y.high - figure.y.low;
-    const auto height = [&](double value) {
-        const double share = std::clamp((value - figure.y.low) / range, 0.0, 1.0);
-        return kTop + kPlotHeight * (1 - share);
+// Where a value lies on an axis, 0 to 1, and back.
+double share_of(const Axis& axis, double value) {
+    if (axis.logarithmic) {
+        return std::log(std::max(value, axis.low) / axis.low) / std::log(axis.high / axis.low);
+    }
+    return (value - axis.low) / (axis.high - axis.low);
+}
+
+double value_at(const Axis& axis, double share) {
+    return axis.logarithmic ? axis.low * std::pow(axis.high / axis.low, share)
+                            : axis.low + (axis.high - axis.low) * share;
+}
+
+void draw_curve(const Figure& figure, const Curve& curve, Colour colour, Canvas& canvas) {
+    const auto x = [&](size_t i) {
+        const double share = curve.x.empty()
+                                 ? static_cast<double>(i) / static_cast<double>(curve.y.size() - 1)
+                                 : share_of(figure.x, curve.x[i]);
+        return kLeft + kPlotWidth * share;
     };
-    for (size_t i = 1; i < figure.curve.size(); ++i) {
-        if (std::isfinite(figure.curve[i - 1]) && std::isfinite(figure.curve[i])) {
-            const double step = kPlotWidth / (count - 1);
-            canvas.line(kLeft + step * static_cast<double>(i - 1), height(figure.curve[i - 1]),
-                        kLeft + step * static_cast<double>(i), height(figure.curve[i]), kCurve);
+    const auto y = [&](size_t i) {
+        return kTop + kPlotHeight * (1 - std::clamp(share_of(figure.y, curve.y[i]), 0.0, 1.0));
+    };
+    for (size_t i = 1; i < curve.y.size(); ++i) {
+        if (std::isfinite(curve.y[i - 1]) && std::isfinite(curve.y[i])) {
+            canvas.line(x(i - 1), y(i - 1), x(i), y(i), colour);
+        }
+    }
+}
+
+void draw_curves(const Figure& figure, Canvas& canvas) {
+    constexpr Colour kColours[] = {{31, 96, 173}, {200, 60, 40}, {40, 140, 70}, {120, 80, 160}};
+    for (size_t i = 0; i < figure.curves.size(); ++i) {
+        const Colour colour = kColours[i % std::size(kColours)];
+        draw_curve(figure, figure.curves[i], colour, canvas);
+        if (figure.curves.size() > 1) {
+            const double at = kTop + 16 + 18 * static_cast<double>(i);
+            canvas.fill(kLeft + 12, at - 2, 24, 4, colour);
+            canvas.text(kLeft + 42, at, figure.curves[i].label, Align::left);
         }
     }
 }
@@ -231,9 +258,7 @@ void draw_axes(const Figure& figure, Canvas& canvas) {
             canvas.line(x, kTop, x, kTop + kPlotHeight, kGrey);
             canvas.line(kLeft, y, kLeft + kPlotWidth, y, kGrey);
         }
-        const auto value = [&](const Axis& axis) {
-            return format("%.4g", axis.low + (axis.high - axis.low) * share);
-        };
+        const auto value = [&](const Axis& axis) { return format("%.4g", value_at(axis, share)); };
         canvas.text(x, kTop + kPlotHeight + 14, value(figure.x), Align::middle);
         canvas.text(kLeft - 6, y, value(figure.y), Align::right);
     }
@@ -252,15 +277,22 @@ void draw_frame(Canvas& canvas) {
 
 }  // namespace
 
-void fit_curve(Figure& figure) {
+void fit_curves(Figure& figure) {
     double low = 0, high = 0;
     bool first = true;
-    for (const double value : figure.curve) {
-        if (std::isfinite(value)) {
-            low = first ? value : std::min(low, value);
-            high = first ? value : std::max(high, value);
-            first = false;
+    for (const Curve& curve : figure.curves) {
+        for (const double value : curve.y) {
+            if (std::isfinite(value)) {
+                low = first ? value : std::min(low, value);
+                high = first ? value : std::max(high, value);
+                first = false;
+            }
         }
+    }
+    if (figure.y.logarithmic) {
+        figure.y.low = low / 1.25;
+        figure.y.high = high * 1.25;
+        return;
     }
     const double margin = high > low ? 0.05 * (high - low) : 1;
     figure.y.low = low - margin;
@@ -282,7 +314,7 @@ std::string render(const Figure& figure, const std::string& path) {
         if (figure.rows > 0) {
             draw_matrix(figure, canvas);
         } else {
-            draw_curve(figure, canvas);
+            draw_curves(figure, canvas);
         }
         draw_frame(canvas);
         return canvas.finish(path);

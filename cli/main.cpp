@@ -332,7 +332,7 @@ void add_selftest(CLI::App& app, SelftestOptions& options, Command& chosen) {
 
 void add_bench(CLI::App& app, BenchOptions& options, Command& chosen) {
     CLI::App* command =
-        app.add_subcommand("bench", "Measure the speed of a model, or of one layer type");
+        app.add_subcommand("bench", "Measure the speed of a model, or of layer types");
     constexpr const char* kWhat = "What to measure, one of";
     add_model(command, options.common)->group(kWhat);
     command
@@ -340,23 +340,36 @@ void add_bench(CLI::App& app, BenchOptions& options, Command& chosen) {
                      "A layer type (see seqmix types), with random weights")
         ->type_name("TYPE")
         ->group(kWhat);
+    command
+        ->add_option("--crossover", options.crossover,
+                     "Two layer types: from which length on the second is faster")
+        ->type_name("TYPE TYPE")
+        ->expected(2)
+        ->group(kWhat);
     add_context(command, options.common);
     add_json(command, options.common.json);
-    command->add_option("--lengths", options.lengths, "Model: prefill lengths, with commas between")
-        ->type_name("N,N,...")
-        ->delimiter(',')
-        ->capture_default_str()
-        ->allow_extra_args(false)
-        ->check(range(1, 1e9));
+    CLI::Option* lengths =
+        command
+            ->add_option("--lengths", options.lengths,
+                         "Model: prefill lengths, with commas between; --crossover: lengths, "
+                         "256 to 8192 if none are given")
+            ->type_name("N,N,...")
+            ->delimiter(',')
+            ->capture_default_str()
+            ->allow_extra_args(false)
+            ->check(range(1, 1e9));
     command->add_option("--decode", options.decode, "Model: single steps to measure")
         ->type_name("N")
         ->capture_default_str()
         ->check(range(1, 1e9));
     command
-        ->add_option("--set", options.settings,
-                     "Mixer: an attribute of the type; may be given again")
+        ->add_option(
+            "--set", options.settings,
+            "Type: an attribute; may be given again (--crossover: a.KEY, b.KEY for one alone)")
         ->type_name("KEY=VALUE")
         ->allow_extra_args(false);
+    command->add_option("--out", options.out, "--crossover: a picture of both curves, .svg or .png")
+        ->type_name("FILE");
     command->add_option("--batch", options.batch, "Mixer: rows")
         ->type_name("N")
         ->capture_default_str()
@@ -373,9 +386,13 @@ void add_bench(CLI::App& app, BenchOptions& options, Command& chosen) {
         "Bytes a token count each weight once, and the state read and written.\n\n"
         "Examples:\n"
         "  seqmix bench --model models/shakespeare --threads 1\n"
-        "  seqmix bench --mixer mamba --set d_model=768 --batch 4 --tokens 1024 --json\n");
-    command->callback([&, command] {
-        require_one(command, {"--model", "--mixer"}, true);
+        "  seqmix bench --mixer mamba --set d_model=768 --batch 4 --tokens 1024 --json\n"
+        "  seqmix bench --crossover attention mamba --set d_model=512 --out crossover.svg\n");
+    command->callback([&, command, lengths] {
+        require_one(command, {"--model", "--mixer", "--crossover"}, true);
+        if (!options.crossover.empty() && lengths->count() == 0) {
+            options.lengths = {256, 512, 1024, 2048, 4096, 8192};
+        }
         chosen = [&] { return run_bench(options); };
     });
 }

@@ -171,17 +171,19 @@ Figure make_figure(const PlotOptions& options, const Subject& subject,
         figure.rows = figure.columns = n;
         return figure;
     }
+    std::vector<double> values;
     for (int64_t t = 0; t < n; ++t) {
-        figure.curve.push_back(matrix[static_cast<size_t>(t * n)]);
+        values.push_back(matrix[static_cast<size_t>(t * n)]);
     }
     figure.x = {"tokens", 0, static_cast<double>(n - 1)};
     figure.y.label = "response to token 0";
     if (options.what == "spectrum") {
-        figure.curve = spectrum(figure.curve);
+        values = spectrum(values);
         figure.x = options.rate > 0 ? Axis{"Hz", 0, options.rate / 2} : Axis{"per token", 0, 0.5};
         figure.y.label = "dB";
     }
-    fit_curve(figure);
+    figure.curves.push_back({"", std::move(values), {}});
+    fit_curves(figure);
     return figure;
 }
 
@@ -206,7 +208,7 @@ int run_plot(const PlotOptions& options) {
         if (options.what == "matrix") {
             result["matrix"] = matrix;
         } else {
-            result["values"] = figure.curve;
+            result["values"] = figure.curves[0].y;
         }
         print_json(result);
     }

@@ -724,6 +724,28 @@ class Bench(Case):
         self.ok("bench", "--mixer", "mamba", "--set", "d_model=64", "--tokens", 8, "--repeats", 1)
         self.refused(USAGE, "bench", "--mixer", "mamba", says="--set")
 
+    def test_crossover(self):
+        linear, mamba = ["a.d_in=32", "a.d_out=32"], ["b.d_model=32", "b.d_state=4"]
+        settings = [word for setting in linear + mamba for word in ("--set", setting)]
+        with tempfile.TemporaryDirectory() as folder:
+            picture = os.path.join(folder, "curves.svg")
+            result = self.json("bench", "--crossover", "linear", "mamba", *settings,
+                               "--lengths", "8,16,64", "--repeats", 1, "--out", picture)
+            self.assertEqual(result["types"], ["linear", "mamba"])
+            for costs in (*result["seconds"], *result["bytes"]):
+                self.assertEqual(len(costs), 3)
+            # A linear map has neither state nor scratch: cheaper in memory at every length.
+            self.assertIsNone(result["memory"]["measured"])
+            with open(picture, encoding="utf-8") as file:
+                self.assertIn(">mamba</text>", file.read())
+        mambas = ["bench", "--crossover", "mamba", "mamba", "--set", "d_model=32",
+                  "--set", "a.d_state=8", "--repeats", 1, "--lengths"]
+        self.assertIn(b"efficiency length", self.ok(*mambas, "8,16,32").stdout)
+        self.refused(USAGE, *mambas, "8,16", says="3 lengths")
+        self.refused(USAGE, *mambas, "8,16,16", says="must rise")
+        self.refused(USAGE, "bench", "--crossover", "linear", "no_such_type", *settings,
+                     says="no_such_type")
+
     def test_every_type(self):
         """Every type but the stack runs by its schema alone, given its required attributes."""
         for entry in self.json("types")["types"]:
