@@ -129,7 +129,7 @@ class Check:
                          for t in LENGTHS]
             known = [us / t for us, t in zip(per_token, LENGTHS) if us]
             self.add("linear", "scan D=64, T 1k to 1M: longest time of a token over shortest", c,
-                     threads, max(known) / min(known) if len(known) == len(LENGTHS) else None, 1.5,
+                     threads, max(known) / min(known) if len(known) == len(LENGTHS) else None, 1.15,
                      most=True)
 
     def conv(self, c):

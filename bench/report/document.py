@@ -36,6 +36,8 @@ NOTES = {
             "work is 0.6 us; x_proj has 80 outputs, of which one thread gets 48.",
     "peer_decode": "Decode is bound by reading the weights, for the peer as well: where its own share of "
                    "the limit is high, the ratio at the limit (in brackets) is all that is to be had.",
+    "linear": "A thousand tokens of 64 channels are in a cache, a million come from memory: the faster "
+              "the scan, the more that shows.",
     "threads": "Two threads need two cores to themselves.",
     "prefill_threads": "Two threads need two cores to themselves.",
 }
