@@ -4,7 +4,6 @@
 #include <cstring>
 #include <deque>
 
-
 namespace seqmix_cli {
 
 double median_time(int64_t repeats, const std::function<void()>& prepare,

@@ -296,6 +296,7 @@ class Sizes(TreeCase):
 
     def test_big_file(self):
         self.expect(check.rule_big_files, {"models/x.bin": b"\0" * 4_000_001}, "models/x.bin")
+        self.expect(check.rule_big_files, {"kernel.o": b"\0"}, "product of a build")
 
     def test_machine_path(self):
         for place in ("work", "root", "home/someone"):
