@@ -64,6 +64,7 @@ have() {
         libpng-dev) have_header png.h ;;
         zlib1g-dev) have_header zlib.h ;;
         libsndfile1-dev) have_header sndfile.h ;;
+        libutf8proc-dev) have_header utf8proc.h ;;
         binutils) command -v nm >/dev/null ;;
         pkg-config) command -v pkg-config >/dev/null ;;
         python3) python3 -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null ;;
@@ -155,8 +156,8 @@ need() {
 
 # want LOG: what the program can do more with; a build without them works too.
 want() {
-    install "$1" libpng-dev zlib1g-dev libsndfile1-dev && return 0
-    say "    without ${lacking[*]}: the program then reads and writes no PNG, gzip or sound files"
+    install "$1" libpng-dev zlib1g-dev libsndfile1-dev libutf8proc-dev && return 0
+    say "    without ${lacking[*]}: the program then lacks PNG, gzip, sound files or tokenizers"
 }
 
 # The CMake that CMakeLists.txt asks for.
