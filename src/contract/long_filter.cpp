@@ -166,4 +166,104 @@ void LongFilters::run_reference(const Call& call, int64_t f, const double* x, do
     move_clocks<double>(call, f);
 }
 
+// ------------------------------------------------------------------ two-sided
+
+TwoSidedSizes::TwoSidedSizes(const LongConvShape& conv) : shape(conv) {
+    for (const Isa isa : {Isa::generic, Isa::avx2, Isa::avx512}) {
+        const int64_t width = SEQMIX_SELECT_KERNELS(isa, fft_kernels)->f32.width;
+        const auto floats = static_cast<size_t>(LongConv::scratch_size(shape, width));
+        part = std::max(part, Scratch::round_up(floats * sizeof(float)));
+    }
+}
+
+void TwoSidedFilters::bind(const TwoSidedSizes& sizes, int64_t filters, const double* k,
+                           const double* after, const double* skip, const BindCall& call) {
+    sizes_ = sizes;
+    const LongConvShape& shape = sizes_.shape;
+    const int64_t D = shape.channels, K = shape.taps, K2 = shape.after;
+    if (call.isa == Isa::reference) {
+        taps64_ = Array<double>(filters * D * K, call.allocator);
+        after64_ = Array<double>(filters * D * K2, call.allocator);
+        std::copy_n(k, taps64_.size(), taps64_.data());
+        std::copy_n(after, after64_.size(), after64_.data());
+        for (int64_t i = 0; skip != nullptr && i < filters * D; ++i) taps64_[i * K] += skip[i];
+        return;
+    }
+    conv_ = std::make_unique<const LongConv>(shape, *SEQMIX_SELECT_KERNELS(call.isa, fft_kernels),
+                                             call.allocator);
+    taps_ = Array<float>(filters * K * D, call.allocator);
+    after_ = Array<float>(filters * K2 * D, call.allocator);
+    spectra_ = Array<float>(filters * conv_->filter_size(), call.allocator);
+    Array<float> work(conv_->scratch_size(), call.allocator);
+    for (int64_t f = 0; f < filters; ++f) {
+        float *to = taps_.data() + f * K * D, *to_after = after_.data() + f * K2 * D;
+        for (int64_t d = 0; d < D; ++d) {
+            const double* from = k + (f * D + d) * K;
+            for (int64_t j = 0; j < K; ++j) to[j * D + d] = static_cast<float>(from[j]);
+            if (skip != nullptr) to[d] = static_cast<float>(from[0] + skip[f * D + d]);
+            const double* from_after = after + (f * D + d) * K2;
+            for (int64_t j = 0; j < K2; ++j)
+                to_after[j * D + d] = static_cast<float>(from_after[j]);
+        }
+        float* spectra = spectra_.data() + f * conv_->filter_size();
+        for (int64_t g = 0; g < conv_->groups(); ++g) {
+            const int64_t d = conv_->first(g);
+            conv_->make_filter(g, to + d, D, to_after + d, D, spectra + conv_->filter_at(g),
+                               work.data());
+        }
+    }
+}
+
+void TwoSidedFilters::run(const Call& call, int64_t f, const float* x, ptrdiff_t x_stride, float* y,
+                          ptrdiff_t y_stride, void* scratch) const {
+    const LongConv& conv = *conv_;
+    const int64_t groups = conv.groups(), D = sizes_.shape.channels;
+    const float* spectra = spectra_.data() + f * conv.filter_size();
+    call.parallel_for(call.segment_count * groups, [&](int64_t piece, size_t worker) {
+        const Segment& segment = call.segments[piece / groups];
+        const int64_t g = piece % groups, d = conv.first(g);
+        LongConvCall one;
+        one.tokens = segment.count;
+        one.x = x + segment.first * x_stride + d;
+        one.x_stride = x_stride;
+        one.y = y + segment.first * y_stride + d;
+        one.y_stride = y_stride;
+        one.k = taps_.data() + f * sizes_.shape.taps * D + d;
+        one.after = after_.data() + f * sizes_.shape.after * D + d;
+        one.k_stride = one.after_stride = D;
+        conv.run(g, one, spectra + conv.filter_at(g),
+                 reinterpret_cast<float*>(static_cast<std::byte*>(scratch) + worker * sizes_.part));
+    });
+}
+
+void TwoSidedFilters::run_reference(const Call& call, int64_t f, const double* x, double* y) const {
+    const LongConvShape& shape = sizes_.shape;
+    const int64_t D = shape.channels;
+    call.parallel_for(call.segment_count, [&](int64_t s, size_t) {
+        const Segment& segment = call.segments[s];
+        reference::long_conv({.tokens = segment.count,
+                              .channels = D,
+                              .taps = shape.taps,
+                              .k = taps64_.data() + f * D * shape.taps,
+                              .after_taps = shape.after,
+                              .after = after64_.data() + f * D * shape.after,
+                              .after_from_next = shape.sides == LongConvSides::pad_flip,
+                              .past = nullptr,
+                              .past_rows = 0,
+                              .x = x + segment.first * D,
+                              .y = y + segment.first * D});
+    });
+}
+
+void gate_tokens(const Call& call, const LongConvKernels& kernels, int64_t width, const float* a,
+                 ptrdiff_t a_stride, const float* b, ptrdiff_t b_stride, float* y,
+                 ptrdiff_t y_stride) {
+    constexpr int64_t kRows = 64;
+    call.parallel_for((call.tokens + kRows - 1) / kRows, [&](int64_t piece, size_t) {
+        const int64_t first = piece * kRows;
+        kernels.gate(std::min(kRows, call.tokens - first), width, a + first * a_stride, a_stride,
+                     b + first * b_stride, b_stride, y + first * y_stride, y_stride);
+    });
+}
+
 }  // namespace seqmix

@@ -1,6 +1,7 @@
-// Causal long convolutions inside a mixer: F filters of K taps over D channels each, bound once, run
-// over packed tokens with their state (primitives/long_conv/stream.h). A mixer has them in three
-// lines: the state tensors of LongFilters::states, the sizes in `describe`, and state_rows.
+// Long convolutions inside a mixer: F filters of K taps over D channels each, bound once, run over
+// packed tokens. Causal ones (LongFilters) with their state (primitives/long_conv/stream.h): a mixer has
+// them in three lines, the state tensors of LongFilters::states, the sizes in `describe`, and
+// state_rows. Two-sided ones (TwoSidedFilters) over whole segments, without a state.
 //
 // State of a row, at every level: `past`, a ring of inputs, (past_rows, F D), where input t of the row
 // is row t mod past_rows; `clock` (F), t for the next token, kept below 2 past_rows by steps of
@@ -69,5 +70,39 @@ class LongFilters {
     std::vector<std::unique_ptr<const LongConvStream>> streams_;  // F
     Array<double> taps64_;                                        // (F,D,K), level reference
 };
+
+// What a plan holds of two-sided ones.
+struct TwoSidedSizes {
+    LongConvShape shape = {};
+    size_t part = 0;  // bytes of scratch of a worker, at any level
+
+    TwoSidedSizes() = default;
+    explicit TwoSidedSizes(const LongConvShape& conv);
+    // Bytes of Call::scratch that run() takes; run_reference() takes none.
+    size_t scratch_bytes(size_t workers) const { return part * workers; }
+};
+
+class TwoSidedFilters {
+  public:
+    // k: (F,D,K), after: (F,D,K2) in double, rounded once; skip (F,D) is added to the first taps, or null.
+    void bind(const TwoSidedSizes& sizes, int64_t filters, const double* k, const double* after,
+              const double* skip, const BindCall& call);
+
+    // y = filter f of x, both (tokens, D) with token strides; y is not x.
+    void run(const Call& call, int64_t f, const float* x, ptrdiff_t x_stride, float* y,
+             ptrdiff_t y_stride, void* scratch) const;
+    void run_reference(const Call& call, int64_t f, const double* x, double* y) const;  // dense
+
+  private:
+    TwoSidedSizes sizes_;
+    std::unique_ptr<const LongConv> conv_;
+    Array<float> taps_, after_, spectra_;  // (F,K,D), (F,K2,D)
+    Array<double> taps64_, after64_;       // (F,D,K), (F,D,K2), level reference
+};
+
+// y = a * b over the tokens of a step, (tokens, width) with token strides, in pieces. y may be a or b.
+void gate_tokens(const Call& call, const LongConvKernels& kernels, int64_t width, const float* a,
+                 ptrdiff_t a_stride, const float* b, ptrdiff_t b_stride, float* y,
+                 ptrdiff_t y_stride);
 
 }  // namespace seqmix

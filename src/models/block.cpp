@@ -16,11 +16,20 @@ extern const Mixer norm_mixer, mlp_mixer;
 
 namespace {
 
-enum : int32_t { kX = 0, kY = 1, kNormWeight = 2, kNormBias = 3, kMixer = 100 };
+enum : int32_t {
+    kX = 0,
+    kY = 1,
+    kNormWeight = 2,
+    kNormBias = 3,
+    kNormMean = 4,
+    kNormVariance = 5,
+    kMixer = 100
+};
 
 constexpr AttributeSpec kAttributes[] = {
     {"d_model", AttributeType::i64, nullptr, 1, kMaxSize, nullptr, "width D"},
-    {"norm", AttributeType::str, "rms", 0, 0, "rms|layer|none", "normalisation before the mixer"},
+    {"norm", AttributeType::str, "rms", 0, 0, "rms|layer|batch|none",
+     "normalisation before the mixer"},
     {"norm_eps", AttributeType::f64, "1e-5", 0, 1, nullptr, "epsilon of the norm"},
     {"postnorm", AttributeType::boolean, "false", 0, 0, nullptr,
      "y = norm(x + mixer(x)): the norm comes last"},
@@ -32,7 +41,11 @@ constexpr SlotSpec kSlots[] = {
     {kX, "x", Role::input, false, kReal, "(B,T,D)", "input"},
     {kY, "y", Role::output, false, kReal, "(B,T,D)", "output"},
     {kNormWeight, "norm.weight", Role::weight, false, kWeight, "(D)", "scale of the norm"},
-    {kNormBias, "norm.bias", Role::weight, false, kWeight, "(D)", "shift of a LayerNorm"},
+    {kNormBias, "norm.bias", Role::weight, false, kWeight, "(D)",
+     "shift of a LayerNorm or BatchNorm"},
+    {kNormMean, "norm.running_mean", Role::weight, false, kWeight, "(D)", "BatchNorm's mean"},
+    {kNormVariance, "norm.running_var", Role::weight, false, kWeight, "(D)",
+     "BatchNorm's variance"},
 };
 constexpr Schema kSchema = {
     "block", "One layer of a model: norm, mixer, residual", "",  false, kAttributes, kSlots,
@@ -142,8 +155,12 @@ Status describe(const Attributes& given, std::unique_ptr<Plan>& out) {
     } else {
         remove_slot(*plan, "norm.weight");
     }
-    if (kind != "layer") {
+    if (kind != "layer" && kind != "batch") {
         remove_slot(*plan, "norm.bias");
+    }
+    if (kind != "batch") {
+        remove_slot(*plan, "norm.running_mean");
+        remove_slot(*plan, "norm.running_var");
     }
     SEQMIX_TRY(describe_inner(given, *plan));
     out = std::move(plan);
@@ -244,13 +261,16 @@ void materialize(const Bound& base, const MaterializeCall& call) {
     slots[kX] = call.slots[kX];
     if (plan.norm != nullptr && !plan.postnorm) {
         normed.resize(static_cast<size_t>(call.tokens * plan.D));
-        const Array<double> weight =
-            weight_f64(bound.norm_weights->get(kNormWeight, 0), bound.allocator);
-        const Array<double> bias =
-            weight_f64(bound.norm_weights->get(kNormBias, 0), bound.allocator);
-        (bias ? reference::layer_norm : reference::rms_norm)(
-            call.tokens, plan.D, call.slots[kX].as<double>(), weight.data(), bias.data(),
-            plan.attributes.f64("norm_eps"), normed.data());
+        const WeightsF64 w(*bound.norm_weights, kNormWeight, kNormVariance, bound.allocator);
+        const auto* x = call.slots[kX].as<double>();
+        const double eps = plan.attributes.f64("norm_eps");
+        if (w[kNormVariance] != nullptr) {
+            reference::batch_norm(call.tokens, plan.D, x, w[kNormWeight], w[kNormBias],
+                                  w[kNormMean], w[kNormVariance], eps, normed.data());
+        } else {
+            (w[kNormBias] != nullptr ? reference::layer_norm : reference::rms_norm)(
+                call.tokens, plan.D, x, w[kNormWeight], w[kNormBias], eps, normed.data());
+        }
         slots[kX] = {normed.data(), plan.D, 0};
     }
     MaterializeCall inner = call;
@@ -261,7 +281,8 @@ void materialize(const Bound& base, const MaterializeCall& call) {
 void init(const Plan& base, const Slot& slot, Random& random, double* out) {
     const auto& plan = static_cast<const BlockPlan&>(base);
     if (slot.slot < kMixer) {
-        std::fill_n(out, plan.D, slot.slot == kNormBias ? 0.0 : 1.0);
+        const bool zero = slot.slot == kNormBias || slot.slot == kNormMean;
+        std::fill_n(out, plan.D, zero ? 0.0 : 1.0);
         return;
     }
     const Slot* inner = plan.inner->find(slot.slot - kMixer);

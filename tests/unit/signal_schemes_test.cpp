@@ -231,6 +231,93 @@ TEST(S4Schemes, RefuseWhatDoesNotFit) {
                    option("prenorm", true));
 }
 
+// What the repository's training saves: an encoder, blocks with their norms, a decoder.
+Tensors s4_model(const Tensors& block, bool batch, bool prenorm) {
+    Tensors tensors = {{"encoder.0.weight", {6, 3}},
+                       {"encoder.0.bias", {6}},
+                       {"decoder.0.output_transform.weight", {10, 6}},
+                       {"decoder.0.output_transform.bias", {10}}};
+    std::vector<std::string> norms = {"model.layers.0.norm.norm.", "model.layers.1.norm.norm."};
+    for (const char* number : {"0", "1"}) {
+        const Tensors layer = prefixed(block, std::string("model.layers.") + number + ".layer.");
+        tensors.insert(tensors.end(), layer.begin(), layer.end());
+    }
+    if (prenorm) norms.emplace_back("model.norm.norm.");
+    for (const std::string& norm : norms) {
+        tensors.push_back({norm + "weight", {6}});
+        tensors.push_back({norm + "bias", {6}});
+        if (!batch) continue;
+        tensors.push_back({norm + "running_mean", {6}});
+        tensors.push_back({norm + "running_var", {6}});
+        tensors.push_back({norm + "num_batches_tracked", {}, "I64", 8});
+    }
+    return tensors;
+}
+
+TEST(S4Schemes, PlanWholeModels) {
+    for (const bool batch : {false, true}) {
+        for (const bool prenorm : {false, true}) {
+            for (const Tensors& block : {v4_block(true), v3_block(), minimal_block()}) {
+                const StackSpec spec = planned(s4_model(block, batch, prenorm));
+                EXPECT_EQ(spec.scheme, "s4_model");
+                EXPECT_EQ(spec.attributes.i64("d_input"), 3);
+                EXPECT_EQ(spec.attributes.i64("n_classes"), 10);
+                ASSERT_EQ(spec.children.size(), prenorm ? 6u : 5u);
+                for (const size_t i : {size_t{1}, size_t{2}}) {
+                    const Attributes& layer = spec.children[i].attributes;
+                    EXPECT_EQ(layer.str("norm"), batch ? "batch" : "layer");
+                    EXPECT_EQ(layer.flag("postnorm"), !prenorm);
+                    EXPECT_TRUE(layer.flag("residual"));
+                }
+                if (prenorm) {
+                    EXPECT_EQ(spec.children[3].role, "norm");
+                    EXPECT_EQ(spec.children[3].attributes.str("kind"), batch ? "batch" : "layer");
+                }
+                EXPECT_EQ(spec.children[prenorm ? 4 : 3].attributes.str("kind"), "mean");
+            }
+        }
+    }
+    const Tensors good = s4_model(v4_block(true), true, true);
+    EXPECT_EQ(planned(good, option("head", std::string("last"))).children[4].attributes.str("kind"),
+              "last");
+    EXPECT_EQ(planned(good, option("head", std::string("all"))).children.size(), 5u);
+    // An encoder without a bias is an embedding.
+    Tensors tokens = with(without(good, "encoder.0.bias"), {"encoder.0.weight", {17, 6}});
+    const StackSpec spec = planned(tokens);
+    EXPECT_EQ(spec.children[0].type, "embedding");
+    EXPECT_EQ(spec.attributes.i64("vocab_size"), 17);
+    // BatchNorm of the example's classifier.
+    Tensors classes = classifier(v4_block(true));
+    for (const char* norm : {"norms.0.", "norms.1."}) {
+        classes.push_back({std::string(norm) + "running_mean", {6}});
+        classes.push_back({std::string(norm) + "running_var", {6}});
+    }
+    EXPECT_EQ(planned(classes).children[1].attributes.str("norm"), "batch");
+}
+
+TEST(S4Schemes, RefuseWholeModelsThatDoNotFit) {
+    const Tensors good = s4_model(v4_block(true), true, true);
+    const std::string norm = "model.layers.1.norm.norm.";
+    expect_refused(without(good, norm + "running_var"), SEQMIX_ERR_MISSING_TENSOR,
+                   "s4_model: 1 tensors are missing: 'model.layers.1.norm.norm.running_var'");
+    expect_refused(without(good, "encoder.0.weight"), SEQMIX_ERR_MISSING_TENSOR,
+                   "'encoder.0.weight'");
+    expect_refused(without(good, "decoder.0.output_transform.weight"), SEQMIX_ERR_MISSING_TENSOR,
+                   "'decoder.0.output_transform.weight'");
+    expect_refused(without(good, "model.layers.0.layer.layer.kernel.C"), SEQMIX_ERR_MISSING_TENSOR,
+                   "'model.layers.0.layer.layer.kernel.C'");
+    expect_refused(with(good, {norm + "running_mean", {7}}), SEQMIX_ERR_SHAPE,
+                   "'model.layers.1.norm.norm.running_mean' has shape (7), expected (6)");
+    expect_refused(with(good, {"model.layers.0.reverse_layer.D", {1}}), SEQMIX_ERR_UNKNOWN_SLOT,
+                   "'model.layers.0.reverse_layer.D'");
+    expect_refused(with(good, {"model.layers.0.norm.norm.m", {1}}), SEQMIX_ERR_UNSUPPORTED,
+                   "'model.layers.0.norm.norm.m' is of a LayerNorm with one scale");
+    expect_refused(good, SEQMIX_ERR_ATTRIBUTE_RANGE, "'sum', expected mean|last|all",
+                   option("head", std::string("sum")));
+    expect_refused(good, SEQMIX_ERR_UNKNOWN_ATTRIBUTE, "no option 'prenorm'",
+                   option("prenorm", true));
+}
+
 // ------------------------------------------------------------------ CKCNN
 
 // Inputs 2, D 5, hidden 3.
@@ -376,13 +463,140 @@ TEST(HyenaDnaScheme, ComparesWithTheConfig) {
                    R"({"n_layer": 3})");
     expect_refused(good, SEQMIX_ERR_SHAPE, "config.json gives 7 by 'emb_dim'", {},
                    R"({"layer": {"emb_dim": 7}})");
-    expect_refused(good, SEQMIX_ERR_UNSUPPORTED, "'hyena_order' is 3", {}, R"({"hyena_order": 3})");
+    expect_refused(good, SEQMIX_ERR_SHAPE, "order 2, but config.json gives 3 by 'hyena_order'", {},
+                   R"({"hyena_order": 3})");
     Tensors computed = good;
     std::erase_if(computed, [](const NamedShape& t) { return t.name.ends_with("pos_emb.z"); });
     expect_refused(computed, SEQMIX_ERR_MISSING_TENSOR, "l_max cannot be told");
     EXPECT_EQ(
         planned(computed, {}, R"({"max_seq_len": 12})").children[1].attributes.i64("mixer.l_max"),
         12);
+}
+
+// Order 3 of the above: four parts of in_proj, two filters.
+Tensors order_3(Tensors tensors) {
+    for (NamedShape& tensor : tensors) {
+        if (tensor.name.find("in_proj") != std::string::npos ||
+            tensor.name.find("short_filter") != std::string::npos) {
+            tensor.shape[0] = 16;
+        } else if (tensor.name.ends_with("filter_fn.bias") ||
+                   tensor.name.ends_with("implicit_filter.4.weight")) {
+            tensor.shape[0] = 8;
+        } else if (tensor.name.ends_with("deltas")) {
+            tensor.shape[2] = 8;
+        }
+    }
+    return tensors;
+}
+
+TEST(HyenaDnaScheme, AsksForTheLayoutFromOrder3On) {
+    const Tensors good = order_3(hyenadna("model.backbone."));
+    expect_refused(good, SEQMIX_ERR_INVALID_ARGUMENT, "option 'filter_layout' is missing");
+    for (const char* layout : {"order_major", "channel_major"}) {
+        const StackSpec spec = planned(good, option("filter_layout", std::string(layout)));
+        EXPECT_EQ(spec.children[1].attributes.i64("mixer.order"), 3);
+        EXPECT_EQ(spec.children[1].attributes.str("mixer.filter_layout"), layout);
+    }
+    const std::string bias = "model.backbone.layers.1.mixer.filter_fn.bias";
+    expect_refused(with(good, {bias, {4}}), SEQMIX_ERR_SHAPE, "has shape (4), expected (8)",
+                   option("filter_layout", std::string("order_major")));
+    expect_refused(with(good, {"model.backbone.layers.0.mixer.in_proj.weight", {17, 4}}),
+                   SEQMIX_ERR_SHAPE, "expected",
+                   option("filter_layout", std::string("order_major")));
+}
+
+// ------------------------------------------------------------------ operators alone
+
+Tensors hyena_operator() {
+    Tensors tensors;
+    const std::string prefix = "model.backbone.layers.0.mixer.";
+    for (NamedShape tensor : hyenadna("model.backbone.")) {
+        if (!tensor.name.starts_with(prefix)) continue;
+        tensor.name = tensor.name.substr(prefix.size());
+        tensors.push_back(tensor);
+    }
+    return tensors;
+}
+
+TEST(OperatorSchemes, PlanHyenaAlone) {
+    const StackSpec spec = planned(hyena_operator());
+    EXPECT_EQ(spec.scheme, "hyena");
+    ASSERT_EQ(spec.children.size(), 1u);
+    const Attributes& block = spec.children[0].attributes;
+    EXPECT_EQ(block.str("norm"), "none");
+    EXPECT_FALSE(block.flag("residual"));
+    EXPECT_EQ(block.i64("mixer.order"), 2);
+    EXPECT_EQ(block.i64("mixer.l_max"), 9);
+    EXPECT_EQ(block.f64("mixer.shift"), 0.0);
+    EXPECT_EQ(
+        planned(hyena_operator(), option("shift", 0.05)).children[0].attributes.f64("mixer.shift"),
+        0.05);
+    const Tensors third = order_3(hyena_operator());
+    expect_refused(third, SEQMIX_ERR_INVALID_ARGUMENT, "hyena: option 'filter_layout' is missing");
+    planned(third, option("filter_layout", std::string("channel_major")));
+    const Tensors computed = without(hyena_operator(), "filter_fn.pos_emb.z");
+    expect_refused(computed, SEQMIX_ERR_MISSING_TENSOR, "l_max cannot be told");
+    EXPECT_EQ(
+        planned(computed, option("l_max", int64_t{30})).children[0].attributes.i64("mixer.l_max"),
+        30);
+    expect_refused(without(hyena_operator(), "out_proj.bias"), SEQMIX_ERR_MISSING_TENSOR,
+                   "hyena: 1 tensors are missing: 'out_proj.bias'");
+    expect_refused(with(hyena_operator(), {"short_filter.weight", {12, 3}}), SEQMIX_ERR_SHAPE,
+                   "tensor 'short_filter.weight' has another shape, expected (3D,1,K)");
+    expect_refused(with(hyena_operator(), {"head.weight", {4}}), SEQMIX_ERR_UNKNOWN_SLOT,
+                   "'head.weight'");
+}
+
+// D 6, heads of 2, N 8.
+Tensors h3_operator() {
+    Tensors tensors = {{"ssm_k_D", {6}},
+                       {"D", {3}},
+                       {"ssm_k_kernel.kernel.B", {6, 8}},
+                       {"ssm_k_kernel.kernel.C", {1, 6, 8}},
+                       {"kernel.kernel.C", {1, 3, 4, 2}},
+                       {"kernel.kernel.log_dt", {3}},
+                       {"kernel.kernel.B", {3, 4, 2}},
+                       {"kernel.kernel.inv_A_real", {3, 4}},
+                       {"kernel.kernel.A_imag", {3, 4}}};
+    for (const std::string map : {"q_proj", "k_proj", "v_proj", "output_linear"}) {
+        tensors.push_back({map + ".weight", {6, 6}});
+        tensors.push_back({map + ".bias", {6}});
+    }
+    return tensors;
+}
+
+TEST(OperatorSchemes, PlanH3Alone) {
+    const StackSpec spec = planned(h3_operator());
+    EXPECT_EQ(spec.scheme, "h3");
+    const Attributes& block = spec.children[0].attributes;
+    EXPECT_EQ(block.i64("mixer.head_dim"), 2);
+    EXPECT_EQ(block.i64("mixer.d_state"), 8);
+    EXPECT_EQ(block.str("mixer.disc"), "bilinear");
+    EXPECT_TRUE(takes(spec.children[0], "mixer.ssm.C", "kernel.kernel.C"));
+    EXPECT_EQ(planned(h3_operator(), option("discretization", std::string("zoh")))
+                  .children[0]
+                  .attributes.str("mixer.disc"),
+              "zoh");
+    expect_refused(without(h3_operator(), "kernel.kernel.B"), SEQMIX_ERR_MISSING_TENSOR,
+                   "h3: 1 tensors are missing: 'kernel.kernel.B'");
+    expect_refused(with(h3_operator(), {"ssm_k_kernel.kernel.B", {6, 7}}), SEQMIX_ERR_SHAPE,
+                   "ssm_k_kernel.kernel");
+    Tensors heads = h3_operator();
+    for (NamedShape& tensor : heads) {
+        for (int64_t& size : tensor.shape) {
+            if (size == 3) size = 4;
+        }
+    }
+    expect_refused(heads, SEQMIX_ERR_SHAPE, "expected a divisor of d_model 6");
+    Tensors modes = h3_operator();
+    for (NamedShape& tensor : modes) {
+        for (int64_t& size : tensor.shape) {
+            if (size == 4) size = 5;
+        }
+    }
+    expect_refused(modes, SEQMIX_ERR_SHAPE, "expected half of d_state 8");
+    expect_refused(h3_operator(), SEQMIX_ERR_UNKNOWN_ATTRIBUTE, "no option 'shift'",
+                   option("shift", 0.05));
 }
 
 // ------------------------------------------------------------------ made by others
@@ -398,6 +612,8 @@ TEST(SignalSchemes, PlanFilesOfOthers) {
                 {"golden/s4-op-block-dplr/state_dict.pt", "s4_block", 1, "s4"},
                 {"golden/s4-op-block-diag-ckpt/model.ckpt", "s4_block", 1, "s4d"},
                 {"golden/s4-op-s4d-minimal/state_dict.pt", "s4_block", 1, "s4d"},
+                {"golden/longconv-op-hyena-order2/state_dict.pt", "hyena", 1, "hyena"},
+                {"golden/longconv-op-h3/state_dict.pt", "h3", 1, "h3"},
                 {"golden/longconv-op-hyenadna-hf", "hyenadna", 7, "hyena"},
                 {"golden/longconv-op-hyenadna-original", "hyenadna", 7, "hyena"}};
     for (const auto& row : rows) {

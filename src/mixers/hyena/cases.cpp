@@ -90,6 +90,7 @@ const MixerCases monarch_cases = {
                    .shapes = {{1, 65536}}}},
     .blocks = {64, 127, 128, 256},
     .spreads = true,
+    .lanes = "d_model",
 };
 
 }  // namespace seqmix::mixers

@@ -9,6 +9,7 @@
 #include "contract/short_conv.h"
 #include "mixers/hyena/filter.h"
 #include "mixers/hyena/reference.h"
+#include "mixers/hyena/shared.h"
 
 namespace seqmix::mixers {
 namespace {
@@ -124,6 +125,10 @@ struct Weights64 : WeightsF64 {
     Weights64(const Weights& weights, Allocator allocator)
         : WeightsF64(weights, kInProj, kTimes, allocator) {}
 };
+
+HyenaProjection projection(const HyenaPlan& plan, const Weights64& w) {
+    return {plan.D, plan.E, plan.S, w[kInProj], w[kInProjBias], w[kShort], w[kShortBias]};
+}
 
 struct HyenaBound : Bound {
     const HyenaPlan* plan;
@@ -266,12 +271,7 @@ void run(const Bound& base, const Call& call) {
     // z is free: two matrices (T,D) of it.
     float *v = z, *gated = z + T * D;
     const auto gate = [&](const float* a, ptrdiff_t a_stride, int64_t i) {
-        constexpr int64_t kRows = 64;
-        call.parallel_for((T + kRows - 1) / kRows, [&](int64_t piece, size_t) {
-            const int64_t t = piece * kRows;
-            bound.kernels->gate(std::min(kRows, T - t), D, a + t * a_stride, a_stride,
-                                u + t * E + i * D, E, gated + t * D, D);
-        });
+        gate_tokens(call, *bound.kernels, D, a, a_stride, u + i * D, E, gated, D);
     };
     for (int64_t i = plan.n - 1; i > 0; --i) {
         const bool first = i == plan.n - 1;
@@ -280,22 +280,6 @@ void run(const Bound& base, const Call& call) {
     }
     gate(v, D, 0);
     bound.out_proj.run(call, T, gated, D, out.as<float>(), out.stride, gemm);
-}
-
-// u (T,E) of each segment, through the window of its row.
-void short_filter_reference(const HyenaPlan& plan, const Weights64& w, const Call& call,
-                            const double* z, double* u) {
-    call.parallel_for(call.run_count, [&](int64_t r, size_t) {
-        const RowRun& run = call.runs[r];
-        double* window = call.state<double>(kWindow, run.state_row);
-        for (int64_t s = run.first; s < run.first + run.count; ++s) {
-            const Segment& segment = call.segments[s];
-            if (segment.reset) zero_columns(window, plan.S - 1, plan.E, 0, plan.E);
-            reference::hyena_short_filter(segment.count, plan.E, plan.S, z + segment.first * plan.E,
-                                          w[kShort], w[kShortBias], window,
-                                          u + segment.first * plan.E);
-        }
-    });
 }
 
 void run_reference(const Bound& base, const Call& call) {
@@ -309,7 +293,7 @@ void run_reference(const Bound& base, const Call& call) {
     auto* work = scratch.take<std::byte>(static_cast<int64_t>(
         plan.filters->scratch_bytes({T, call.rows, call.runner.workers, true})));
     reference::hyena_linear(T, D, E, call.slot(kX).as<double>(), w[kInProj], w[kInProjBias], z);
-    short_filter_reference(plan, w, call, z, u);
+    hyena_short_filters(projection(plan, w), call, kWindow, nullptr, z, u);
     double *v = z, *gated = z + T * D;
     for (int64_t t = 0; t < T; ++t) std::copy_n(u + t * E + n * D, D, v + t * D);
     for (int64_t i = n - 1; i > 0; --i) {
@@ -331,15 +315,9 @@ void materialize(const Bound& base, const MaterializeCall& call) {
     Array<double> k, bias;
     make_filters(plan, w, bound.allocator, &k, &bias);
     const int64_t T = call.tokens, D = plan.D, E = plan.E, K = plan.K;
-    const auto array = [](int64_t count) {
-        return std::vector<double>(static_cast<size_t>(count));
-    };
-    std::vector<double> z = array(T * E), u = array(T * E), window = array((plan.S - 1) * E),
-                        v = array(T), next = array(T);
-    reference::hyena_linear(T, D, E, call.slots[kX].as<double>(), w[kInProj], w[kInProjBias],
-                            z.data());
-    reference::hyena_short_filter(T, E, plan.S, z.data(), w[kShort], w[kShortBias], window.data(),
-                                  u.data());
+    const std::vector<double> u =
+        hyena_project(projection(plan, w), T, call.slots[kX].as<double>());
+    std::vector<double> v(static_cast<size_t>(T)), next(static_cast<size_t>(T));
     // In place: v to the operator's output, lane d.
     const auto apply = [&](int64_t d) {
         const auto gate = [&](int64_t i) {

@@ -9,7 +9,7 @@
 #include "contract/short_conv.h"
 #include "mixers/hyena/filter.h"
 #include "mixers/hyena/reference.h"
-#include "primitives/long_conv/reference.h"
+#include "mixers/hyena/shared.h"
 
 namespace seqmix::mixers {
 namespace {
@@ -126,7 +126,7 @@ constexpr Schema kSchema = {
     kAttributes,
     kSlots,
     kStates,
-    {.stateful = true, .constant_state = false, .reversible = true},
+    {.stateful = true, .constant_state = false, .reversible = true, .materialize = true},
     kWholeSequence,
 };
 
@@ -135,11 +135,7 @@ struct MonarchPlan : Plan {
     bool bidirectional;
     double w;
     std::unique_ptr<const LongFilterSizes> sizes_of_filters;
-    int64_t worker_floats = 0;  // bidirectional
-    LongConvShape shape() const {
-        return {
-            .channels = D, .taps = K, .after = K, .length = K, .sides = LongConvSides::pad_flip};
-    }
+    TwoSidedSizes two_sided;  // bidirectional
 };
 
 constexpr int32_t kLastWeight = kResidualReverse + kNetEnd;
@@ -150,10 +146,10 @@ struct MonarchBound : Bound {
     Linear in_proj, out_proj;
     ShortConv short_filter;
     Array<double> short64, short_bias64;
-    LongFilters filters;  // causal
-    std::unique_ptr<const LongConv> two_sided;
-    Array<float> spectra[2];
-    Array<double> k64[2], after64[2];  // (D,K), bias in the first tap of k; bidirectional
+    LongFilters filters;        // causal
+    TwoSidedFilters two_sided;  // bidirectional
+    const Weights* weights;
+    Allocator allocator;
 };
 
 Status describe(const Attributes& given, std::unique_ptr<Plan>& out) {
@@ -193,25 +189,21 @@ Status describe(const Attributes& given, std::unique_ptr<Plan>& out) {
         std::erase_if(plan->slots, [](const Slot& slot) { return slot.role == Role::state; });
         plan->capabilities.stateful = plan->capabilities.causal = false;
         plan->capabilities.constant_state = true;
-        for (const Isa isa : {Isa::generic, Isa::avx2, Isa::avx512}) {
-            plan->worker_floats =
-                std::max(plan->worker_floats,
-                         LongConv::scratch_size(
-                             plan->shape(), SEQMIX_SELECT_KERNELS(isa, fft_kernels)->f32.width));
-        }
+        plan->two_sided = TwoSidedSizes({.channels = plan->D,
+                                         .taps = plan->K,
+                                         .after = plan->K,
+                                         .length = plan->K,
+                                         .sides = LongConvSides::pad_flip});
     }
     out = std::move(plan);
     return Status();
 }
 
-// The filter of the network at `first`, (D,K); frequencies of the network at `scales`.
-Array<double> make_filter(const MonarchPlan& plan, const BindCall& call, int32_t first,
-                          int32_t scales) {
-    Array<double> w[kNetOut + 1];
-    for (int32_t i = 0; i <= kNetOut; ++i) {
-        w[i] = weight_f64(call.weights.get(first + i), call.allocator);
-    }
-    const Array<double> freq = weight_f64(call.weights.get(scales + kNetFreq), call.allocator);
+// The filter of the network at `first` with the frequencies of the network at `scales`, to k (D,K).
+void make_filter(const MonarchPlan& plan, const Weights& weights, Allocator allocator,
+                 int32_t first, int32_t scales, double* k) {
+    const WeightsF64 w(weights, first, first + kNetOut, allocator);
+    const Array<double> freq = weight_f64(weights.get(scales + kNetFreq), allocator);
     HyenaFilter filter{};
     filter.taps = plan.K;
     filter.channels = plan.D;
@@ -219,49 +211,44 @@ Array<double> make_filter(const MonarchPlan& plan, const BindCall& call, int32_t
     filter.hidden = plan.O;
     filter.inner = 2;
     filter.modulate = true;
-    filter.W_in = w[kNetIn].data();
-    filter.b_in = w[kNetInBias].data();
-    filter.W = {w[kNetInner].data(), w[kNetInner + 2].data()};
-    filter.b = {w[kNetInner + 1].data(), w[kNetInner + 3].data()};
-    filter.W_out = w[kNetOut].data();
+    filter.W_in = w[first + kNetIn];
+    filter.b_in = w[first + kNetInBias];
+    filter.W = {w[first + kNetInner], w[first + kNetInner + 2]};
+    filter.b = {w[first + kNetInner + 1], w[first + kNetInner + 3]};
+    filter.W_out = w[first + kNetOut];
     filter.freq = freq.data();
-    Array<double> k(plan.D * plan.K, call.allocator);
-    hyena_filter(filter, k.data());
-    return k;
+    hyena_filter(filter, k);
 }
 
-void bind_two_sided(const MonarchPlan& plan, const BindCall& call, MonarchBound* bound) {
-    const int64_t D = plan.D, K = plan.K;
-    const auto rows = [&](const Array<double>& columns) {
-        Array<float> result(D * K, call.allocator);
-        for (int64_t d = 0; d < D; ++d) {
-            for (int64_t j = 0; j < K; ++j) {
-                result[j * D + d] = static_cast<float>(columns[d * K + j]);
+// The gated convolution's filters and the residual one's: k (F,D,K), the reverse ones after them where
+// there are any, and biases (F,D).
+struct Filters64 {
+    Array<double> k, after, bias;
+    Filters64(const MonarchPlan& plan, const Weights& weights, Allocator allocator)
+        : k(plan.filters * plan.D * plan.K, allocator), bias(plan.filters * plan.D, allocator) {
+        const int64_t size = plan.D * plan.K;
+        if (plan.bidirectional) after = Array<double>(plan.filters * size, allocator);
+        for (int64_t f = 0; f < plan.filters; ++f) {
+            const int32_t net = f == 0 ? kFilter : kResidual;
+            make_filter(plan, weights, allocator, net, net, k.data() + f * size);
+            if (plan.bidirectional) {
+                make_filter(plan, weights, allocator, f == 0 ? kFilterReverse : kResidualReverse,
+                            net, after.data() + f * size);
             }
-        }
-        return result;
-    };
-    auto conv = std::make_unique<const LongConv>(
-        plan.shape(), *SEQMIX_SELECT_KERNELS(call.isa, fft_kernels), call.allocator);
-    Array<float> work(conv->scratch_size(), call.allocator);
-    for (int64_t f = 0; f < plan.filters; ++f) {
-        const Array<float> k = rows(bound->k64[f]), after = rows(bound->after64[f]);
-        bound->spectra[f] = Array<float>(conv->filter_size(), call.allocator);
-        for (int64_t g = 0; g < conv->groups(); ++g) {
-            const int64_t d = conv->first(g);
-            conv->make_filter(g, k.data() + d, D, after.data() + d, D,
-                              bound->spectra[f].data() + conv->filter_at(g), work.data());
+            const Array<double> given = weight_f64(weights.get(net + kNetBias), allocator);
+            std::copy_n(given.data(), plan.D, bias.data() + f * plan.D);
         }
     }
-    bound->two_sided = std::move(conv);
-}
+};
 
 Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     auto bound = std::make_unique<MonarchBound>();
     const auto& plan = static_cast<const MonarchPlan&>(call.plan);
     const auto weight = [&](int32_t slot) { return call.weights.get(slot); };
-    const int64_t D = plan.D, K = plan.K, F = plan.filters;
+    const int64_t D = plan.D;
     bound->plan = &plan;
+    bound->weights = &call.weights;
+    bound->allocator = call.allocator;
     bound->kernels = SEQMIX_SELECT_KERNELS(call.isa, long_conv_kernels);
     bound->kernel_name = SEQMIX_KERNEL_NAME("monarch", call.isa);
     bound->in_proj.bind(weight(kInProj), weight(kInProjBias), plan.E, D, call);
@@ -269,25 +256,13 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     bound->short64 = weight_f64(weight(kShort), call.allocator);
     bound->short_bias64 = weight_f64(weight(kShortBias), call.allocator);
     bound->short_filter.bind(weight(kShort), weight(kShortBias), plan.E, plan.S, call);
-    Array<double> all(F * D * K, call.allocator), skip(F * D, call.allocator);
-    for (int64_t f = 0; f < F; ++f) {
-        const int32_t net = f == 0 ? kFilter : kResidual;
-        const Array<double> k = make_filter(plan, call, net, net);
-        const Array<double> bias = weight_f64(weight(net + kNetBias), call.allocator);
-        std::copy_n(k.data(), D * K, all.data() + f * D * K);
-        std::copy_n(bias.data(), D, skip.data() + f * D);
-        if (plan.bidirectional) {
-            bound->k64[f] = Array<double>(D * K, call.allocator);
-            std::copy_n(k.data(), D * K, bound->k64[f].data());
-            for (int64_t d = 0; d < D; ++d) bound->k64[f][d * K] += bias[d];
-            bound->after64[f] =
-                make_filter(plan, call, f == 0 ? kFilterReverse : kResidualReverse, net);
-        }
-    }
-    if (!plan.bidirectional) {
-        bound->filters.bind(*plan.sizes_of_filters, all.data(), skip.data(), kFilterState, call);
-    } else if (call.isa != Isa::reference) {
-        bind_two_sided(plan, call, bound.get());
+    const Filters64 made(plan, call.weights, call.allocator);
+    if (plan.bidirectional) {
+        bound->two_sided.bind(plan.two_sided, plan.filters, made.k.data(), made.after.data(),
+                              made.bias.data(), call);
+    } else {
+        bound->filters.bind(*plan.sizes_of_filters, made.k.data(), made.bias.data(), kFilterState,
+                            call);
     }
     out = std::move(bound);
     return Status();
@@ -302,7 +277,7 @@ size_t scratch(const Plan& base, const StepShape& step) {
     if (!step.real64) size += Linear::scratch_bytes(step.workers);
     if (!plan.bidirectional) return size + plan.sizes_of_filters->scratch_bytes(step);
     size += Scratch::round_up(static_cast<size_t>((plan.S - 1) * plan.E) * 8);  // a window
-    return size + step.workers * Scratch::round_up(static_cast<size_t>(plan.worker_floats) * 4);
+    return size + (step.real64 ? 0 : plan.two_sided.scratch_bytes(step.workers));
 }
 
 // Filter f of x, (tokens, D), to y.
@@ -313,21 +288,7 @@ void long_filter(const MonarchBound& bound, const Call& call, int64_t f, const f
         bound.filters.run(call, f, x, x_stride, y, plan.D, work);
         return;
     }
-    const LongConv& conv = *bound.two_sided;
-    const int64_t groups = conv.groups();
-    const size_t part = Scratch::round_up(static_cast<size_t>(plan.worker_floats) * 4);
-    call.parallel_for(call.segment_count * groups, [&](int64_t piece, size_t worker) {
-        const Segment& segment = call.segments[piece / groups];
-        const int64_t g = piece % groups, d = conv.first(g);
-        LongConvCall one;
-        one.tokens = segment.count;
-        one.x = x + segment.first * x_stride + d;
-        one.x_stride = x_stride;
-        one.y = y + segment.first * plan.D + d;
-        one.y_stride = plan.D;
-        conv.run(g, one, bound.spectra[f].data() + conv.filter_at(g),
-                 reinterpret_cast<float*>(work + worker * part));
-    });
+    bound.two_sided.run(call, f, x, x_stride, y, plan.D, work);
 }
 
 void run(const Bound& base, const Call& call) {
@@ -344,8 +305,7 @@ void run(const Bound& base, const Call& call) {
     size_t bytes = 0;
     if (plan.bidirectional) {
         empty = reinterpret_cast<float*>(scratch.take<double>((plan.S - 1) * E));
-        bytes =
-            call.runner.workers * Scratch::round_up(static_cast<size_t>(plan.worker_floats) * 4);
+        bytes = plan.two_sided.scratch_bytes(call.runner.workers);
     } else {
         bytes = plan.sizes_of_filters->scratch_bytes({T, call.rows, call.runner.workers, false});
     }
@@ -358,41 +318,18 @@ void run(const Bound& base, const Call& call) {
         bound.short_filter.run(call, kWindow, z, E, u, E);
     }
     float *v = z, *gated = z + T * D;  // z is free
-    constexpr int64_t kRows = 64;
-    const int64_t pieces = (T + kRows - 1) / kRows;
-    call.parallel_for(pieces, [&](int64_t piece, size_t) {
-        const int64_t t = piece * kRows;
-        bound.kernels->gate(std::min(kRows, T - t), D, u + t * E + 2 * D, E, u + t * E, E,
-                            gated + t * D, D);
-    });
+    gate_tokens(call, *bound.kernels, D, u + 2 * D, E, u, E, gated, D);
     long_filter(bound, call, 0, gated, D, v, work);
     if (plan.filters == 2) long_filter(bound, call, 1, in.as<float>(), in.stride, r, work);
-    call.parallel_for(pieces, [&](int64_t piece, size_t) {
-        const int64_t t = piece * kRows, rows = std::min(kRows, T - t);
-        bound.kernels->gate(rows, D, v + t * D, D, u + t * E + D, E, gated + t * D, D);
-        for (int64_t i = 0; plan.filters == 2 && i < rows * D; ++i)
-            gated[t * D + i] += r[t * D + i];
-    });
-    bound.out_proj.run(call, T, gated, D, out.as<float>(), out.stride, gemm);
-}
-
-void two_sided_reference(const MonarchBound& bound, const Call& call, int64_t f, const double* x,
-                         double* y) {
-    const int64_t D = bound.plan->D, K = bound.plan->K;
-    for (int64_t s = 0; s < call.segment_count; ++s) {
-        const Segment& segment = call.segments[s];
-        reference::long_conv({.tokens = segment.count,
-                              .channels = D,
-                              .taps = K,
-                              .k = bound.k64[f].data(),
-                              .after_taps = K,
-                              .after = bound.after64[f].data(),
-                              .after_from_next = true,
-                              .past = nullptr,
-                              .past_rows = 0,
-                              .x = x + segment.first * D,
-                              .y = y + segment.first * D});
+    gate_tokens(call, *bound.kernels, D, v, D, u + D, E, gated, D);
+    if (plan.filters == 2) {
+        constexpr int64_t kRows = 64;
+        call.parallel_for((T + kRows - 1) / kRows, [&](int64_t piece, size_t) {
+            const int64_t first = piece * kRows * D, end = std::min(T * D, first + kRows * D);
+            for (int64_t i = first; i < end; ++i) gated[i] += r[i];
+        });
     }
+    bound.out_proj.run(call, T, gated, D, out.as<float>(), out.stride, gemm);
 }
 
 void run_reference(const Bound& base, const Call& call) {
@@ -411,23 +348,15 @@ void run_reference(const Bound& base, const Call& call) {
                   plan.sizes_of_filters->scratch_bytes({T, call.rows, call.runner.workers, true})));
     const auto* x = call.slot(kX).as<double>();
     bound.in_proj.run_reference(T, x, D, z, E);
-    for (int64_t run = 0; run < call.run_count; ++run) {
-        const RowRun& rows = call.runs[run];
-        double* window = plan.bidirectional ? empty : call.state<double>(kWindow, rows.state_row);
-        for (int64_t s = rows.first; s < rows.first + rows.count; ++s) {
-            const Segment& segment = call.segments[s];
-            if (segment.reset || plan.bidirectional) zero_columns(window, plan.S - 1, E, 0, E);
-            reference::hyena_short_filter(segment.count, E, plan.S, z + segment.first * E,
-                                          bound.short64.data(), bound.short_bias64.data(), window,
-                                          u + segment.first * E);
-        }
-    }
+    hyena_short_filters(
+        {D, E, plan.S, nullptr, nullptr, bound.short64.data(), bound.short_bias64.data()}, call,
+        kWindow, empty, z, u);
     double *v = z, *gated = z + T * D;
     for (int64_t t = 0; t < T; ++t) std::copy_n(u + t * E + 2 * D, D, v + t * D);
     reference::hyena_gate(T, D, v, u, E, 0, gated);
     const auto filter = [&](int64_t f, const double* from, double* to) {
         if (plan.bidirectional) {
-            two_sided_reference(bound, call, f, from, to);
+            bound.two_sided.run_reference(call, f, from, to);
         } else {
             bound.filters.run_reference(call, f, from, to, work);
         }
@@ -437,6 +366,43 @@ void run_reference(const Bound& base, const Call& call) {
     reference::hyena_gate(T, D, v, u, E, D, gated);
     for (int64_t i = 0; plan.filters == 2 && i < T * D; ++i) gated[i] += r[i];
     bound.out_proj.run_reference(T, gated, D, call.slot(kY).as<double>(), D);
+}
+
+LaneInfo lanes(const Plan& plan) { return {static_cast<const MonarchPlan&>(plan).D, 1}; }
+
+// M = diag(x2) (K + bias) diag(x1), of the gated convolution alone: v is the last part of u.
+void materialize(const Bound& base, const MaterializeCall& call) {
+    const auto& bound = static_cast<const MonarchBound&>(base);
+    const MonarchPlan& plan = *bound.plan;
+    const int64_t T = call.tokens, D = plan.D, E = plan.E, K = plan.K;
+    const WeightsF64 w(*bound.weights, kInProj, kShortBias, bound.allocator);
+    const Filters64 made(plan, *bound.weights, bound.allocator);
+    const std::vector<double> u =
+        hyena_project({D, E, plan.S, w[kInProj], w[kInProjBias], w[kShort], w[kShortBias]}, T,
+                      call.slots[kX].as<double>());
+    const auto at = [&](int64_t t, int64_t part, int64_t d) {
+        return u[static_cast<size_t>(t * E + part * D + d)];
+    };
+    const auto tap = [&](int64_t d, int64_t lag) {
+        double sum = lag == 0 ? made.bias[d] : 0.0;
+        if (lag >= 0 && lag < K) sum += made.k[d * K + lag];
+        if (plan.bidirectional && lag < 0 && -lag <= K) sum += made.after[d * K - lag - 1];
+        return sum;
+    };
+    for (int64_t l = 0; l < call.lane_count; ++l) {
+        const int64_t d = call.lane_first + l;
+        for (int64_t t = 0; t < T; ++t) call.operand[l * T + t] = at(t, 2, d);
+        for (int64_t i = 0; i < call.count; ++i) {
+            const int64_t t = call.first + i;
+            double core = 0;
+            for (int64_t j = 0; j < T; ++j) {
+                const double m = at(t, 1, d) * tap(d, t - j) * at(j, 0, d);
+                call.matrix[(l * call.count + i) * T + j] = m;
+                core += m * at(j, 2, d);
+            }
+            call.core[l * call.count + i] = core;
+        }
+    }
 }
 
 void init(const Plan& base, const Slot& slot, Random& random, double* out) {
@@ -470,7 +436,7 @@ int64_t state_rows(const Plan& base, size_t tensor, int64_t position, int64_t to
 }  // namespace
 
 extern const Mixer monarch_mixer;
-const Mixer monarch_mixer = {&kSchema, describe, bind, scratch, run,       run_reference,
-                             nullptr,  nullptr,  init, nullptr, state_rows};
+const Mixer monarch_mixer = {&kSchema, describe,    bind, scratch, run,       run_reference,
+                             lanes,    materialize, init, nullptr, state_rows};
 
 }  // namespace seqmix::mixers

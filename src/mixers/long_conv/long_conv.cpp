@@ -57,15 +57,14 @@ constexpr Schema kSchema = {
 
 struct LayerPlan : LongConvPlan {
     std::unique_ptr<const LongFilterSizes> filters;  // causal
-    int64_t worker_floats = 0;                       // two-sided
+    TwoSidedSizes two_sided;                         // or
 };
 
 struct LayerBound : Bound {
     const LayerPlan* plan;
     const LongConvKernels* kernels;
-    LongFilters filters;                   // causal
-    std::unique_ptr<const LongConv> conv;  // two-sided
-    Array<float> spectra, k, after;        // (K,D), (after,D)
+    LongFilters filters;        // causal
+    TwoSidedFilters two_sided;  // or
     Array<double> k64, after64, skip64;
 };
 
@@ -80,11 +79,7 @@ Status describe(const Attributes& given, std::unique_ptr<Plan>& out) {
         remove_slot(*plan, "filter_after");
     } else {
         drop_state(*plan);
-        for (const Isa isa : {Isa::generic, Isa::avx2, Isa::avx512}) {
-            const int64_t width = SEQMIX_SELECT_KERNELS(isa, fft_kernels)->f32.width;
-            plan->worker_floats =
-                std::max(plan->worker_floats, LongConv::scratch_size(plan->shape(), width));
-        }
+        plan->two_sided = TwoSidedSizes(plan->shape());
     }
     if (!given.flag("skip")) remove_slot(*plan, "skip");
     out = std::move(plan);
@@ -94,7 +89,6 @@ Status describe(const Attributes& given, std::unique_ptr<Plan>& out) {
 Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     auto bound = std::make_unique<LayerBound>();
     const auto& plan = static_cast<const LayerPlan&>(call.plan);
-    const int64_t D = plan.D, K = plan.K;
     bound->plan = &plan;
     bound->kernels = SEQMIX_SELECT_KERNELS(call.isa, long_conv_kernels);
     bound->kernel_name = SEQMIX_KERNEL_NAME("long_conv", call.isa);
@@ -103,23 +97,9 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     bound->skip64 = weight_f64(call.weights.get(kSkip), call.allocator);
     if (plan.sides == LongConvSides::causal) {
         bound->filters.bind(*plan.filters, bound->k64.data(), bound->skip64.data(), 0, call);
-    } else if (call.isa != Isa::reference) {
-        bound->k = weight_f32_transposed(call.weights.get(kFilter), D, K, call.allocator);
-        bound->after =
-            weight_f32_transposed(call.weights.get(kAfter), D, plan.after, call.allocator);
-        for (int64_t d = 0; d < D && bound->skip64; ++d) {
-            bound->k[d] = static_cast<float>(bound->k64[d * K] + bound->skip64[d]);
-        }
-        auto conv = std::make_unique<const LongConv>(
-            plan.shape(), *SEQMIX_SELECT_KERNELS(call.isa, fft_kernels), call.allocator);
-        bound->spectra = Array<float>(conv->filter_size(), call.allocator);
-        Array<float> work(conv->scratch_size(), call.allocator);
-        for (int64_t g = 0; g < conv->groups(); ++g) {
-            const int64_t d = conv->first(g);
-            conv->make_filter(g, bound->k.data() + d, D, bound->after.data() + d, D,
-                              bound->spectra.data() + conv->filter_at(g), work.data());
-        }
-        bound->conv = std::move(conv);
+    } else {
+        bound->two_sided.bind(plan.two_sided, 1, bound->k64.data(), bound->after64.data(),
+                              bound->skip64.data(), call);
     }
     out = std::move(bound);
     return Status();
@@ -130,34 +110,7 @@ size_t scratch(const Plan& base, const StepShape& step) {
     const size_t gated =
         Scratch::round_up(static_cast<size_t>(step.tokens * plan.D) * (step.real64 ? 8 : 4));
     if (plan.sides == LongConvSides::causal) return gated + plan.filters->scratch_bytes(step);
-    return gated +
-           (step.real64
-                ? 0
-                : step.workers * Scratch::round_up(static_cast<size_t>(plan.worker_floats) * 4));
-}
-
-void run_two_sided(const LayerBound& bound, const Call& call, const float* v, ptrdiff_t v_stride,
-                   Scratch& scratch) {
-    const LayerPlan& plan = *bound.plan;
-    const LongConv& conv = *bound.conv;
-    const Matrix& y = call.slot(kY);
-    const int64_t groups = conv.groups(), part = (plan.worker_floats + 15) / 16 * 16;
-    float* work = scratch.take<float>(part * static_cast<int64_t>(call.runner.workers));
-    call.parallel_for(call.segment_count * groups, [&](int64_t piece, size_t worker) {
-        const Segment& segment = call.segments[piece / groups];
-        const int64_t g = piece % groups, d = conv.first(g);
-        LongConvCall one;
-        one.tokens = segment.count;
-        one.x = v + segment.first * v_stride + d;
-        one.x_stride = v_stride;
-        one.y = y.as<float>() + segment.first * y.stride + d;
-        one.y_stride = y.stride;
-        one.k = bound.k.data() + d;
-        one.after = bound.after.data() + d;
-        one.k_stride = one.after_stride = plan.D;
-        conv.run(g, one, bound.spectra.data() + conv.filter_at(g),
-                 work + static_cast<int64_t>(worker) * part);
-    });
+    return gated + (step.real64 ? 0 : plan.two_sided.scratch_bytes(step.workers));
 }
 
 void run(const Bound& base, const Call& call) {
@@ -181,7 +134,9 @@ void run(const Bound& base, const Call& call) {
             plan.filters->scratch_bytes({call.tokens, call.rows, call.runner.workers, false})));
         bound.filters.run(call, 0, v, v_stride, y.as<float>(), y.stride, work);
     } else {
-        run_two_sided(bound, call, v, v_stride, scratch);
+        auto* work = scratch.take<std::byte>(
+            static_cast<int64_t>(plan.two_sided.scratch_bytes(call.runner.workers)));
+        bound.two_sided.run(call, 0, v, v_stride, y.as<float>(), y.stride, work);
     }
     if (out_gate) {
         gate_tokens(call, *bound.kernels, D, y.as<float>(), y.stride, out_gate.as<float>(),
@@ -199,23 +154,16 @@ void run_reference(const Bound& base, const Call& call) {
     const auto* in_gate = call.slot(kInGate).as<double>();
     const auto* out_gate = call.slot(kOutGate).as<double>();
     auto* y = call.slot(kY).as<double>();
-    if (plan.sides != LongConvSides::causal) {
-        call.parallel_for(call.segment_count, [&](int64_t s, size_t) {
-            const Segment& segment = call.segments[s];
-            const int64_t at = segment.first * D;
-            long_conv_segment(
-                plan, {segment.count, x + at, in_gate == nullptr ? nullptr : in_gate + at,
-                       out_gate == nullptr ? nullptr : out_gate + at, bound.k64.data(),
-                       bound.after64.data(), bound.skip64.data(), nullptr, 0, v + at, y + at});
-        });
-        return;
-    }
-    auto* work = scratch.take<std::byte>(static_cast<int64_t>(
-        plan.filters->scratch_bytes({call.tokens, call.rows, call.runner.workers, true})));
     for (int64_t i = 0; i < call.tokens * D; ++i) {
         v[i] = in_gate != nullptr ? x[i] * in_gate[i] : x[i];
     }
-    bound.filters.run_reference(call, 0, v, y, work);
+    if (plan.sides == LongConvSides::causal) {
+        auto* work = scratch.take<std::byte>(static_cast<int64_t>(
+            plan.filters->scratch_bytes({call.tokens, call.rows, call.runner.workers, true})));
+        bound.filters.run_reference(call, 0, v, y, work);
+    } else {
+        bound.two_sided.run_reference(call, 0, v, y);
+    }
     for (int64_t i = 0; i < call.tokens * D && out_gate != nullptr; ++i) y[i] *= out_gate[i];
 }
 

@@ -1,6 +1,7 @@
 // long_conv_op: every tensor comes with the call.
 #include <algorithm>
 
+#include "contract/long_filter.h"
 #include "contract/recurrent.h"
 #include "mixers/long_conv/shared.h"
 

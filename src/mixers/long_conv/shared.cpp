@@ -32,17 +32,6 @@ void drop_state(Plan& plan) {
     plan.capabilities.causal = false;
 }
 
-void gate_tokens(const Call& call, const LongConvKernels& kernels, int64_t width, const float* a,
-                 ptrdiff_t a_stride, const float* b, ptrdiff_t b_stride, float* y,
-                 ptrdiff_t y_stride) {
-    constexpr int64_t kRows = 64;
-    call.parallel_for((call.tokens + kRows - 1) / kRows, [&](int64_t piece, size_t) {
-        const int64_t first = piece * kRows;
-        kernels.gate(std::min(kRows, call.tokens - first), width, a + first * a_stride, a_stride,
-                     b + first * b_stride, b_stride, y + first * y_stride, y_stride);
-    });
-}
-
 void long_conv_segment(const LongConvPlan& plan, const LongConvSegment& s) {
     const int64_t D = plan.D, count = s.tokens * D;
     for (int64_t i = 0; i < count; ++i)

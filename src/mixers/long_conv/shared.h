@@ -19,11 +19,6 @@ struct LongConvPlan : Plan {
 void read_long_conv(const Attributes& given, LongConvPlan& plan);
 void drop_state(Plan& plan);
 
-// y = a * b over the tokens of a step, in pieces.
-void gate_tokens(const Call& call, const LongConvKernels& kernels, int64_t width, const float* a,
-                 ptrdiff_t a_stride, const float* b, ptrdiff_t b_stride, float* y,
-                 ptrdiff_t y_stride);
-
 // One segment in double: x, gates, y (T,D) dense; v (T,D) is scratch; filters (D,K), (D,after); skip
 // (D) and gates may be null.
 struct LongConvSegment {

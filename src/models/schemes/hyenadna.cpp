@@ -5,8 +5,14 @@
 //
 //   embeddings.word_embeddings  layers.{L}.{norm1,mixer,norm2,mlp}  ln_f  lm_head
 //
-// A layer is two blocks: x + hyena(norm1 x), then x + mlp(norm2 x). What the files do not say: the
-// order is 2, GELU is tanh's, the window's shift is 0.05.
+// A layer is two blocks: x + hyena(norm1 x), then x + mlp(norm2 x). What the files do not say: GELU is
+// tanh's, the window's shift is 0.05.
+//
+// And Hyena operators alone, whose names begin at in_proj (scheme hyena): a stack of one block without
+// norm, residual and head. Their window's shift is an option (safari: 0, the default).
+//
+// The order follows from the shapes. From order 3 on the channels of the filters may lie in either of
+// two ways that no shape tells: the option filter_layout says which.
 #include <string>
 
 #include "models/formats/json.h"
@@ -33,15 +39,56 @@ const char* find_prefix(const TensorNames& names) {
     return nullptr;
 }
 
+// What is known of an operator, or of all of a model's, before its shapes are solved.
+struct HyenaMixer {
+    int64_t order = 2, inner = 0;
+    bool features = false, deltas = false;
+    double shift = 0;
+    std::string layout = "order_major";
+};
+
 struct HyenaFacts {
     std::string backbone, head;
     std::string mixer = ".mixer.", mlp = ".mlp.";
-    int64_t layers = 0, inner = 0;
-    bool features = false, deltas = false, tied = false;
+    int64_t layers = 0;
+    bool tied = false;
     double norm_eps = 1e-5;
+    HyenaMixer hyena;
 };
 
-Status read_facts(const Checkpoint& checkpoint, const TensorNames& names, HyenaFacts* facts) {
+constexpr int64_t kMostOrder = 16, kMostInner = 4;  // of the type hyena
+
+// From the tensors of the operator whose names begin with `prefix`.
+Status read_mixer(const char* scheme, TensorNames& names, const std::string& prefix,
+                  SchemeOptions& options, HyenaMixer* out) {
+    const std::string net = prefix + "filter_fn.implicit_filter.";
+    while (out->inner < kMostInner &&
+           names.has(net + std::to_string(2 + 2 * out->inner) + ".bias")) {
+        ++out->inner;
+    }
+    out->features = names.has(prefix + "filter_fn.pos_emb.z");
+    out->deltas = names.has(prefix + "filter_fn.modulation.deltas");
+    // in_proj is ((n+1) D, D); shapes that are not so are refused later, by name.
+    const TensorNames::Entry* in = names.find(prefix + "in_proj.weight");
+    if (in != nullptr && in->tensor->shape.size() == 2 && in->tensor->shape[1] > 0 &&
+        in->tensor->shape[0] % in->tensor->shape[1] == 0) {
+        const int64_t order = in->tensor->shape[0] / in->tensor->shape[1] - 1;
+        if (order >= 2 && order <= kMostOrder) out->order = order;
+    }
+    std::string layout;
+    SEQMIX_TRY(options.choice(scheme, "filter_layout", "order_major|channel_major", &layout));
+    if (out->order > 2 && layout.empty()) {
+        return fail(SEQMIX_ERR_INVALID_ARGUMENT, scheme,
+                    ": option 'filter_layout' is missing: ", "the operator is of order ",
+                    out->order,
+                    ", expected order_major (standalone files) or channel_major (safari)");
+    }
+    if (!layout.empty()) out->layout = layout;
+    return {};
+}
+
+Status read_facts(const Checkpoint& checkpoint, TensorNames& names, SchemeOptions& options,
+                  HyenaFacts* facts) {
     const char* prefix = find_prefix(names);
     facts->backbone = prefix == nullptr ? kPrefixes[0] : prefix;
     const std::string layers = facts->backbone + "layers.";
@@ -54,14 +101,8 @@ Status read_facts(const Checkpoint& checkpoint, const TensorNames& names, HyenaF
     if (names.has_in_layers(layers, ".mlp.layer.fc1.weight")) {
         facts->mlp = ".mlp.layer.";
     }
-    const std::string filter = facts->mixer + "filter_fn.";
-    while (facts->inner < 16 &&
-           names.has_in_layers(layers, filter + "implicit_filter." +
-                                           std::to_string(2 + 2 * facts->inner) + ".bias")) {
-        ++facts->inner;
-    }
-    facts->features = names.has_in_layers(layers, filter + "pos_emb.z");
-    facts->deltas = names.has_in_layers(layers, filter + "modulation.deltas");
+    SEQMIX_TRY(read_mixer(kScheme, names, layers + "0" + facts->mixer, options, &facts->hyena));
+    facts->hyena.shift = 0.05;
     if (checkpoint.config != nullptr) {
         std::optional<double> eps;
         SEQMIX_TRY(get_float(*checkpoint.config, "config.json", "layer_norm_epsilon", eps));
@@ -71,17 +112,19 @@ Status read_facts(const Checkpoint& checkpoint, const TensorNames& names, HyenaF
 }
 
 void expect_mixer(NameTable& table, size_t child, const std::string& prefix,
-                  const HyenaFacts& facts) {
+                  const HyenaMixer& facts) {
     const auto expect = [&](const std::string& name, const std::string& slot, const char* shape) {
         table.expect(child, prefix + name, "mixer." + slot, shape);
     };
+    const std::string all = std::to_string(facts.order + 1) + "D";
+    const std::string filters = facts.order == 2 ? "D" : std::to_string(facts.order - 1) + "D";
     expect("out_proj.weight", "out_proj.weight", "D,D");
     expect("out_proj.bias", "out_proj.bias", "D");
-    expect("in_proj.weight", "in_proj.weight", "3D,D");
-    expect("in_proj.bias", "in_proj.bias", "3D");
-    expect("short_filter.weight", "short_filter.weight", "3D,1,K");
-    expect("short_filter.bias", "short_filter.bias", "3D");
-    expect("filter_fn.bias", "filter.bias", "D");
+    expect("in_proj.weight", "in_proj.weight", table.keep(all + ",D"));
+    expect("in_proj.bias", "in_proj.bias", table.keep(all));
+    expect("short_filter.weight", "short_filter.weight", table.keep(all + ",1,K"));
+    expect("short_filter.bias", "short_filter.bias", table.keep(all));
+    expect("filter_fn.bias", "filter.bias", table.keep(filters));
     const std::string net = "filter_fn.implicit_filter.";
     expect(net + "0.bias", "filter.in.bias", "A");
     expect(net + "0.weight", "filter.in.weight", "A,B");
@@ -94,9 +137,10 @@ void expect_mixer(NameTable& table, size_t child, const std::string& prefix,
         // The same sine again.
         table.ignore(prefix + net + std::to_string(3 + 2 * i) + ".freq");
     }
-    expect(net + std::to_string(2 + 2 * facts.inner) + ".weight", "filter.out.weight", "D,A");
+    expect(net + std::to_string(2 + 2 * facts.inner) + ".weight", "filter.out.weight",
+           table.keep(filters + ",A"));
     if (facts.deltas) {
-        expect("filter_fn.modulation.deltas", "filter.deltas", "1,1,D");
+        expect("filter_fn.modulation.deltas", "filter.deltas", table.keep("1,1," + filters));
     }
     if (facts.features) {
         expect("filter_fn.pos_emb.z", "filter.z", "1,L,B");
@@ -139,13 +183,25 @@ Status check_config(const Json* config, const HyenaFacts& facts, NameTable& tabl
                     " by 'n_layer'");
     }
     SEQMIX_TRY(get_int(*config, kSource, "hyena_order", order));
-    if (order.value_or(2) != 2) {
-        return fail(SEQMIX_ERR_UNSUPPORTED, kScheme, ": config.json 'hyena_order' is ", *order,
-                    ", expected 2");
+    if (order.value_or(facts.hyena.order) != facts.hyena.order) {
+        return fail(SEQMIX_ERR_SHAPE, kScheme, ": the tensors have order ", facts.hyena.order,
+                    ", but config.json gives ", *order, " by 'hyena_order'");
     }
     SEQMIX_TRY(get_int(*config, kSource, "max_seq_len", length));
     table.set_default('L', length.value_or(0));
     return {};
+}
+
+void set_mixer(const HyenaMixer& facts, const NameTable& table, Attributes& attributes) {
+    attributes.set("mixer", std::string("hyena"));
+    attributes.set("mixer.l_max", table.size('L'));
+    attributes.set("mixer.order", facts.order);
+    attributes.set("mixer.filter_layout", facts.layout);
+    attributes.set("mixer.short_filter_order", table.size('K'));
+    attributes.set("mixer.filter_order", table.size('A'));
+    attributes.set("mixer.emb_dim", table.size('B'));
+    attributes.set("mixer.num_inner_mlps", facts.inner);
+    attributes.set("mixer.shift", facts.shift);
 }
 
 void set_attributes(const HyenaFacts& facts, const NameTable& table, StackSpec& out) {
@@ -169,13 +225,7 @@ void set_attributes(const HyenaFacts& facts, const NameTable& table, StackSpec& 
     }
     for (int64_t i = 0; i < facts.layers; ++i) {
         Attributes& hyena = out.children[static_cast<size_t>(1 + 2 * i)].attributes;
-        hyena.set("mixer", std::string("hyena"));
-        hyena.set("mixer.l_max", table.size('L'));
-        hyena.set("mixer.short_filter_order", table.size('K'));
-        hyena.set("mixer.filter_order", table.size('A'));
-        hyena.set("mixer.emb_dim", table.size('B'));
-        hyena.set("mixer.num_inner_mlps", facts.inner);
-        hyena.set("mixer.shift", 0.05);
+        set_mixer(facts.hyena, table, hyena);
         Attributes& mlp = out.children[static_cast<size_t>(2 + 2 * i)].attributes;
         mlp.set("mixer", std::string("mlp"));
         mlp.set("mixer.d_hidden", table.size('J'));
@@ -188,11 +238,15 @@ void set_attributes(const HyenaFacts& facts, const NameTable& table, StackSpec& 
 
 bool is_hyenadna(const TensorNames& names) { return find_prefix(names) != nullptr; }
 
+bool is_hyena(const TensorNames& names) {
+    return names.has("filter_fn.implicit_filter.0.weight") || names.has("filter_fn.bias");
+}
+
 Status plan_hyenadna(const Checkpoint& checkpoint, TensorNames& names, bool lenient,
-                     StackSpec& out) {
+                     SchemeOptions& options, StackSpec& out) {
     out.scheme = kScheme;
     HyenaFacts facts;
-    SEQMIX_TRY(read_facts(checkpoint, names, &facts));
+    SEQMIX_TRY(read_facts(checkpoint, names, options, &facts));
     NameTable table(kScheme, names);
     const std::string embedding = facts.backbone + "embeddings.word_embeddings.weight";
     size_t child = out.add_child("embedding", "embedding");
@@ -202,7 +256,7 @@ Status plan_hyenadna(const Checkpoint& checkpoint, TensorNames& names, bool leni
         child = out.add_child("block", "block");
         table.expect(child, prefix + ".norm1.weight", "norm.weight", "D");
         table.expect(child, prefix + ".norm1.bias", "norm.bias", "D");
-        expect_mixer(table, child, prefix + facts.mixer, facts);
+        expect_mixer(table, child, prefix + facts.mixer, facts.hyena);
         child = out.add_child("block", "block");
         table.expect(child, prefix + ".norm2.weight", "norm.weight", "D");
         table.expect(child, prefix + ".norm2.bias", "norm.bias", "D");
@@ -226,6 +280,37 @@ Status plan_hyenadna(const Checkpoint& checkpoint, TensorNames& names, bool leni
                     "config.json is there");
     }
     set_attributes(facts, table, out);
+    return {};
+}
+
+Status plan_hyena(TensorNames& names, bool lenient, SchemeOptions& options, StackSpec& out) {
+    constexpr const char* kOperator = "hyena";
+    out.scheme = kOperator;
+    HyenaMixer facts;
+    std::optional<double> shift;
+    SEQMIX_TRY(read_mixer(kOperator, names, "", options, &facts));
+    SEQMIX_TRY(options.positive(kOperator, "shift", &shift));
+    facts.shift = shift.value_or(0.0);
+    NameTable table(kOperator, names);
+    const size_t child = out.add_child("block", "block");
+    expect_mixer(table, child, "", facts);
+    SEQMIX_TRY(table.match(lenient, out));
+    table.solve();
+    std::optional<int64_t> length;
+    SEQMIX_TRY(options.positive(kOperator, "l_max", &length));
+    table.set_default('L', length.value_or(0));
+    SEQMIX_TRY(table.verify());
+    if (table.size('L') == 0) {
+        return fail(SEQMIX_ERR_MISSING_TENSOR, kOperator,
+                    ": l_max cannot be told: neither filter_fn.pos_emb.z nor the option 'l_max' is "
+                    "there");
+    }
+    Attributes& attributes = out.children[child].attributes;
+    attributes.set("d_model", table.size('D'));
+    attributes.set("norm", std::string("none"));
+    attributes.set("residual", false);
+    set_mixer(facts, table, attributes);
+    set_stack_attributes(table, false, out);
     return {};
 }
 

@@ -53,7 +53,7 @@ class TensorNames {
 
 // Sizes by letter: V vocabulary, D d_model, E d_inner, N d_state, R dt_rank, K d_conv, I d_input,
 // C classes; of S4: M modes, S copies, H kernels and G outputs of a channel, Q rank, T columns of the
-// step, F inputs and O outputs of output_linear; of CKCNN: E hidden width, W and P rows of the last
+// step, F inputs and O outputs of output_linear; of H3: H heads; of CKCNN: E hidden width, W and P rows of the last
 // layer of a kernel net; of HyenaDNA: A filter_order, B emb_dim, J hidden width of the MLP, L l_max.
 class NameTable {
   public:

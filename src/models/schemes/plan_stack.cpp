@@ -17,9 +17,12 @@ enum Scheme : uint8_t {
     kFalconMamba,
     kMambalite,
     kS4Classifier,
+    kS4Model,
     kS4Block,
     kCkcnn,
-    kHyenaDna
+    kHyenaDna,
+    kHyena,
+    kH3
 };
 
 struct Known {
@@ -36,9 +39,12 @@ constexpr Known kKnown[] = {
     {kMambalite, "mambalite", "mamba.A_log with linear_in.weight"},
     {kS4Classifier, "s4_classifier",
      "s4_layers.0.layer.kernel.inv_dt, s4_layers.0.kernel.log_A_real"},
+    {kS4Model, "s4_model", "model.layers.0.layer.layer.kernel.inv_dt with encoder.0.weight"},
     {kS4Block, "s4_block", "layer.kernel.inv_dt, kernel.log_A_real"},
     {kCkcnn, "ckcnn", "backbone.0.cconv1.Kernel.kernel_net.0.weight_v"},
     {kHyenaDna, "hyenadna", "backbone.layers.0.mixer.filter_fn.bias"},
+    {kHyena, "hyena", "filter_fn.implicit_filter.0.weight"},
+    {kH3, "h3", "ssm_k_kernel.kernel.C"},
 };
 
 // Models that users have and the library does not run yet: part of a name, and what it tells.
@@ -108,6 +114,10 @@ std::vector<Scheme> candidates(const TensorNames& names, const Json* config) {
     }
     if (is_s4_classifier(names)) {
         result.push_back(kS4Classifier);
+    } else if (is_s4_model(names)) {
+        result.push_back(kS4Model);
+    } else if (is_h3(names)) {  // its second kernel has names of S4's
+        result.push_back(kH3);
     } else if (is_s4_block(names)) {
         result.push_back(kS4Block);
     }
@@ -116,6 +126,9 @@ std::vector<Scheme> candidates(const TensorNames& names, const Json* config) {
     }
     if (is_hyenadna(names)) {
         result.push_back(kHyenaDna);
+    }
+    if (is_hyena(names)) {
+        result.push_back(kHyena);
     }
     return result;
 }
@@ -196,7 +209,10 @@ Status plan_stack(const Checkpoint& checkpoint, const PlanOptions& options, Stac
             case kMambalite: return plan_mambalite(names, lenient, out);
             case kS4Classifier: return plan_s4_classifier(names, lenient, scheme_options, out);
             case kCkcnn: return plan_ckcnn(names, lenient, scheme_options, out);
-            case kHyenaDna: return plan_hyenadna(checkpoint, names, lenient, out);
+            case kHyenaDna: return plan_hyenadna(checkpoint, names, lenient, scheme_options, out);
+            case kHyena: return plan_hyena(names, lenient, scheme_options, out);
+            case kH3: return plan_h3(names, lenient, scheme_options, out);
+            case kS4Model: return plan_s4_model(names, lenient, scheme_options, out);
             case kS4Block: return plan_s4_block(names, lenient, scheme_options, out);
         }
         return fail(SEQMIX_ERR_INTERNAL, "plan_stack: scheme ", static_cast<int32_t>(scheme));

@@ -3,13 +3,22 @@
 //
 //   s4_classifier   encoder, s4_layers.{i}.*, norms.{i}, decoder: the classifier or regressor of the
 //                   repository's example, u = norm(u + block(u)), the mean over time, a linear map
+//   s4_model        what the repository's training saves: encoder.0 (a linear map, or an embedding, which
+//                   has no bias), model.layers.{i}.{layer,norm.norm}, model.norm.norm where norms come
+//                   before blocks, decoder.0.output_transform
 //   s4_block        one block alone: layer.kernel.*, layer.D, output_linear.0, also behind
 //                   model.layers.0.layer.; no norm, no residual, no head
 //
-// The kernel's names decide between the forms; A_imag has the other sign in the older two. What the
-// files do not say: prenorm (u + block(norm(u)), default false), discretization (of diagonal kernels,
-// default zoh), dt_transform (default exp).
+// The kernel's names decide between the forms; A_imag has the other sign in the older two. Norms are
+// LayerNorm, or BatchNorm where the file has running statistics. What the files do not say: prenorm of
+// the classifier (u + block(norm(u)), default false), discretization (of diagonal kernels, default
+// zoh), dt_transform (default exp), head of the model (logits of the mean over time, of the last token
+// or of all; default mean).
+#include <algorithm>
+#include <initializer_list>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "models/schemes/schemes.h"
 
@@ -180,7 +189,43 @@ Status read_options(const char* scheme, SchemeOptions& given, bool with_norm, S4
 }
 
 constexpr const char* kLayers = "s4_layers.";
+constexpr const char* kModelLayers = "model.layers.";
 constexpr const char* kLightning = "model.layers.0.layer.";
+constexpr double kNormEps = 1e-5;  // torch's default for both norms
+
+// A norm whose tensors begin with `name`: "batch" or "layer". Slots begin with `slot`.
+const char* expect_norm(const TensorNames& names, NameTable& table, size_t child,
+                        const std::string& name, const std::string& slot) {
+    const bool batch = names.has(name + "running_mean") || names.has(name + "running_var");
+    const std::string inner = names.has(name + "ln.weight") ? name + "ln." : name;
+    table.expect(child, inner + "weight", slot + "weight", "D");
+    table.expect(child, inner + "bias", slot + "bias", "D");
+    if (!batch) return "layer";
+    table.expect(child, name + "running_mean", slot + "running_mean", "D");
+    table.expect(child, name + "running_var", slot + "running_var", "D");
+    table.ignore(name + "num_batches_tracked");
+    return "batch";
+}
+
+void set_norm(const char* kind, bool postnorm, Attributes& block) {
+    block.set("norm", std::string(kind));
+    block.set("norm_eps", kNormEps);
+    block.set("postnorm", postnorm);
+    block.set("residual", true);
+}
+
+bool has_prefix(const TensorNames& names, std::string_view prefix) {
+    return std::any_of(names.begin(), names.end(),
+                       [&](const auto& entry) { return entry.first.starts_with(prefix); });
+}
+
+// The first of `choices` that some tensor's name begins with.
+const char* find_prefix(const TensorNames& names, std::initializer_list<const char*> choices) {
+    for (const char* prefix : choices) {
+        if (has_prefix(names, prefix)) return prefix;
+    }
+    return *choices.begin();
+}
 
 }  // namespace
 
@@ -189,6 +234,22 @@ bool is_s4_classifier(const TensorNames& names) {
                             ".kernel.kernel.C", ".kernel.log_A_real", ".kernel.C"}) {
         if (names.has_in_layers(kLayers, end)) {
             return true;
+        }
+    }
+    return false;
+}
+
+bool is_s4_model(const TensorNames& names) {
+    const bool around = names.has("encoder.0.weight") || names.has("encoder.weight") ||
+                        names.has_in_layers(kModelLayers, ".norm.norm.weight") ||
+                        names.has("decoder.0.output_transform.weight") ||
+                        names.has("decoder.output_transform.weight");
+    if (!around) return false;
+    for (const S4Layout& layout : kLayouts) {
+        for (const char* end : {"C", "inv_dt", "log_dt"}) {
+            if (names.has_in_layers(kModelLayers, std::string(".layer.") + layout.kernel + end)) {
+                return true;
+            }
         }
     }
     return false;
@@ -213,13 +274,13 @@ Status plan_s4_classifier(TensorNames& names, bool lenient, SchemeOptions& given
         table.expect(child, "encoder.bias", "bias", "D");
     }
     std::vector<S4Block> blocks(static_cast<size_t>(layers));
+    std::vector<const char*> norms;
     for (int64_t i = 0; i < layers; ++i) {
         const std::string number = std::to_string(i);
         S4Block& block = blocks[static_cast<size_t>(i)];
         SEQMIX_TRY(read_block(kScheme, names, kLayers + number + ".", &block));
         child = out.add_child("block", "block");
-        table.expect(child, "norms." + number + ".weight", "norm.weight", "D");
-        table.expect(child, "norms." + number + ".bias", "norm.bias", "D");
+        norms.push_back(expect_norm(names, table, child, "norms." + number + ".", "norm."));
         expect_block(table, child, block);
     }
     out.add_child("pool", "pool");
@@ -237,14 +298,94 @@ Status plan_s4_classifier(TensorNames& names, bool lenient, SchemeOptions& given
     for (size_t i = 0; i < blocks.size(); ++i) {
         Attributes& block = out.children[i + 1].attributes;
         SEQMIX_TRY(set_block(kScheme, table, options, blocks[i], block));
-        block.set("norm", std::string("layer"));
-        block.set("norm_eps", 1e-5);
-        block.set("postnorm", !options.prenorm);
-        block.set("residual", true);
+        set_norm(norms[i], !options.prenorm, block);
     }
     out.children[blocks.size() + 1].attributes.set("d_model", d_model);
     out.children[blocks.size() + 1].attributes.set("kind", std::string("mean"));
     set_linear_attributes(d_model, table.size('C'), head_bias, out.children.back().attributes);
+    set_stack_attributes(table, false, out);
+    return {};
+}
+
+Status plan_s4_model(TensorNames& names, bool lenient, SchemeOptions& given, StackSpec& out) {
+    constexpr const char* kScheme = "s4_model";
+    out.scheme = kScheme;
+    S4Options options;
+    std::string pooling = "mean";
+    SEQMIX_TRY(read_options(kScheme, given, false, &options));
+    SEQMIX_TRY(given.choice(kScheme, "head", "mean|last|all", &pooling));
+    int64_t layers = 0;
+    SEQMIX_TRY(names.count_layers(kModelLayers, &layers));
+    for (const auto& [name, entry] : names) {
+        if (name.starts_with("model.") && name.ends_with("norm.norm.m")) {
+            return fail(
+                SEQMIX_ERR_UNSUPPORTED, kScheme, ": tensor ", in_quotes(*entry.stored_name),
+                " is of a LayerNorm with one scale for all channels, expected one for each");
+        }
+    }
+    const std::string encoder = find_prefix(names, {"encoder.0.", "encoder."});
+    const std::string decoder =
+        find_prefix(names, {"decoder.0.output_transform.", "decoder.output_transform."});
+    const bool linear = names.has(encoder + "bias"), head_bias = names.has(decoder + "bias");
+    const bool prenorm = has_prefix(names, "model.norm.");
+    NameTable table(kScheme, names);
+    size_t child =
+        linear ? out.add_child("encoder", "linear") : out.add_child("embedding", "embedding");
+    table.expect(child, encoder + "weight", "weight", linear ? "D,I" : "V,D");
+    if (linear) {
+        table.expect(child, encoder + "bias", "bias", "D");
+    }
+    std::vector<S4Block> blocks(static_cast<size_t>(layers));
+    std::vector<const char*> norms;
+    for (int64_t i = 0; i < layers; ++i) {
+        const std::string layer = kModelLayers + std::to_string(i) + ".";
+        S4Block& block = blocks[static_cast<size_t>(i)];
+        SEQMIX_TRY(read_block(kScheme, names, layer + "layer.", &block));
+        child = out.add_child("block", "block");
+        norms.push_back(expect_norm(names, table, child, layer + "norm.norm.", "norm."));
+        expect_block(table, child, block);
+    }
+    const char* last_norm = nullptr;
+    if (prenorm) {
+        child = out.add_child("norm", "norm");
+        last_norm = expect_norm(names, table, child, "model.norm.norm.", "");
+    }
+    if (pooling != "all") {
+        out.add_child("pool", "pool");
+    }
+    child = out.add_child("head", "linear");
+    table.expect(child, decoder + "weight", "weight", "C,D");
+    if (head_bias) {
+        table.expect(child, decoder + "bias", "bias", "C");
+    }
+    SEQMIX_TRY(table.match(lenient, out));
+    table.solve();
+    SEQMIX_TRY(table.verify());
+
+    const int64_t d_model = table.size('D');
+    size_t block = 0;
+    for (ChildSpec& spec : out.children) {
+        Attributes& attributes = spec.attributes;
+        if (spec.role == "encoder") {
+            set_linear_attributes(table.size('I'), d_model, true, attributes);
+        } else if (spec.role == "head") {
+            set_linear_attributes(d_model, table.size('C'), head_bias, attributes);
+        } else {
+            attributes.set("d_model", d_model);
+        }
+        if (spec.role == "embedding") {
+            attributes.set("vocab_size", table.size('V'));
+        } else if (spec.role == "norm") {
+            attributes.set("kind", std::string(last_norm));
+            attributes.set("eps", kNormEps);
+        } else if (spec.role == "pool") {
+            attributes.set("kind", pooling);
+        } else if (spec.role == "block") {
+            SEQMIX_TRY(set_block(kScheme, table, options, blocks[block], attributes));
+            set_norm(norms[block], !prenorm, attributes);
+            ++block;
+        }
+    }
     set_stack_attributes(table, false, out);
     return {};
 }

@@ -19,10 +19,17 @@ bool is_ckcnn(const TensorNames& names);
 Status plan_ckcnn(TensorNames& names, bool lenient, SchemeOptions& options, StackSpec& out);
 bool is_hyenadna(const TensorNames& names);
 Status plan_hyenadna(const Checkpoint& checkpoint, TensorNames& names, bool lenient,
-                     StackSpec& out);
+                     SchemeOptions& options, StackSpec& out);
+// One operator alone.
+bool is_hyena(const TensorNames& names);
+Status plan_hyena(TensorNames& names, bool lenient, SchemeOptions& options, StackSpec& out);
+bool is_h3(const TensorNames& names);
+Status plan_h3(TensorNames& names, bool lenient, SchemeOptions& options, StackSpec& out);
 
 bool is_s4_classifier(const TensorNames& names);
 Status plan_s4_classifier(TensorNames& names, bool lenient, SchemeOptions& options, StackSpec& out);
+bool is_s4_model(const TensorNames& names);
+Status plan_s4_model(TensorNames& names, bool lenient, SchemeOptions& options, StackSpec& out);
 bool is_s4_block(const TensorNames& names);
 Status plan_s4_block(TensorNames& names, bool lenient, SchemeOptions& options, StackSpec& out);
 

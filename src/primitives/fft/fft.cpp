@@ -65,7 +65,8 @@ std::vector<int64_t> factors(int64_t n, int64_t most_radix) {
 }
 
 template <typename Real>
-FftTablesOwner<Real> make_tables(int64_t n, int64_t most_radix, const Allocator& allocator) {
+FftTablesOwner<Real> make_tables(int64_t n, int64_t most_radix, bool positions,
+                                 const Allocator& allocator) {
     FftTablesOwner<Real> made;
     FftTables<Real>& t = made.tables;
     t.n = n;
@@ -100,6 +101,7 @@ FftTablesOwner<Real> make_tables(int64_t n, int64_t most_radix, const Allocator&
         frequency.swap(next);
         blocks *= radix;
     }
+    if (!positions) return made;
     made.positions = Array<int32_t>(n, allocator);
     for (int64_t p = 0; p < n; ++p) {
         made.positions[frequency[static_cast<size_t>(p)]] = static_cast<int32_t>(p);
@@ -142,10 +144,10 @@ std::complex<double> fft_root(int64_t k, int64_t n) {
 }
 
 template <typename Real>
-Fft<Real>::Fft(int64_t n, const FftKernels& kernels, Allocator allocator)
+Fft<Real>::Fft(int64_t n, const FftKernels& kernels, Allocator allocator, FftUse use)
     : level_(&level_of<Real>(kernels)) {
     if (!factors(n, 8).empty()) {
-        tables_ = make_tables<Real>(n, level_->most_radix, allocator);
+        tables_ = make_tables<Real>(n, level_->most_radix, use.order, allocator);
         for (const int64_t columns : {16, 8, 7, 5, 4, 3, 2, 1}) {
             if (columns <= level_->width && n % columns == 0) {
                 join_.columns = columns;
@@ -153,7 +155,9 @@ Fft<Real>::Fft(int64_t n, const FftKernels& kernels, Allocator allocator)
             }
         }
         const int64_t columns = join_.columns, rows = n / columns, width = level_->width;
-        rows_ = make_tables<Real>(rows, level_->most_radix, allocator);
+        join_.rows.n = rows;
+        if (!use.alone) return;
+        rows_ = make_tables<Real>(rows, level_->most_radix, true, allocator);
         join_.rows = rows_.tables;
         const int64_t count = twiddle_count(columns), groups = (rows + width - 1) / width;
         join_twiddles_ = Array<Real>(groups * count * 2 * width, allocator);

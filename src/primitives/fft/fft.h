@@ -28,7 +28,9 @@
 // odd x, P, Q those of h, Z = E + i O and w = exp(-2 pi i k / N), N = n/2, the even and odd outputs
 // are E P + w O Q and O P + E Q, so that the packed product is
 //   V[k] = Z[k] P + i/2 Q ((Z[k] + Z'[k]) - w (Z[k] - Z'[k])),     Z'[k] = conj(Z[N-k])
-// and needs neither unpacking nor the twiddles of the real transform.
+// and needs neither unpacking nor the twiddles of the real transform. Pairs k, N-k need no table
+// either: digit reversal keeps them in opposite order in parts of the work array, and w is a twiddle
+// of the last pass.
 //
 // Numerics. Twiddles are computed in double and rounded once. The error of a transform (root mean
 // square, relative) is below 0.3 eps (log2(n) + 3), with Bluestein 0.5 eps (log2(n) + 3); the bound is
@@ -48,6 +50,13 @@ namespace seqmix {
 
 constexpr int64_t kMostFftPoints = int64_t{1} << 30;
 
+// What a plan is made for; tables for the rest are left out, and the rest is not asked for. At a
+// million points they are several megabytes each.
+struct FftUse {
+    bool order = true;  // frequencies in order: forward and inverse; else convolutions alone
+    bool alone = true;  // channels that are transformed one by one (Fft::alone)
+};
+
 // The tables of a smooth length, and their memory.
 template <typename Real>
 struct FftTablesOwner {
@@ -60,7 +69,7 @@ struct FftTablesOwner {
 template <typename Real>
 class Fft {
   public:
-    Fft(int64_t n, const FftKernels& kernels, Allocator allocator);
+    Fft(int64_t n, const FftKernels& kernels, Allocator allocator, FftUse use = {});
 
     int64_t n() const { return tables_.tables.n; }
     int64_t scratch(int64_t channels) const;  // elements
@@ -99,7 +108,7 @@ class Fft {
 template <typename Real>
 class RealFft {
   public:
-    RealFft(int64_t n, const FftKernels& kernels, Allocator allocator);
+    RealFft(int64_t n, const FftKernels& kernels, Allocator allocator, FftUse use = {});
 
     int64_t n() const { return n_; }
     int64_t scratch(int64_t channels) const;  // elements
@@ -111,7 +120,8 @@ class RealFft {
     void inverse(const FftInput<Real>& spectrum, Real* y, int64_t rows, ptrdiff_t stride,
                  int64_t channels, Real* scratch) const;
 
-    // n even. h: (rows,channels), rows <= n; filter: filter_size(channels) elements.
+    // n even and n/2 without prime factors above 7, as fft_convolution_length gives it. h:
+    // (rows,channels), rows <= n; filter: filter_size(channels) elements.
     int64_t filter_size(int64_t channels) const;
     void make_filter(const Real* h, int64_t rows, ptrdiff_t stride, int64_t channels, Real* filter,
                      Real* scratch) const;
@@ -135,7 +145,7 @@ class RealFft {
 
     int64_t n_;
     Fft<Real> complex_;            // n/2 points, n where n is odd
-    Array<FftPair<Real>> pairs_;   // n even: k = 0 .. n/4, in the order of memory
+    Array<FftPair<Real>> pairs_;   // n even, in order: k = 0 .. n/4, in the order of memory
     Array<Real> cosines_, sines_;  // (n/2): exp(-2 pi i k / n)
 };
 

@@ -416,56 +416,123 @@ void put_half(const FftPair<Real>* pairs, int64_t n, const FftInput<Real>& in, i
     }
 }
 
+// exp(-2 pi i d / R).
+template <int R>
+constexpr double root_re(int d) {
+    if constexpr (is_power_of_two(R)) {
+        constexpr double eighths[8] = {1,  0.70710678118654752440,  0, -0.70710678118654752440,
+                                       -1, -0.70710678118654752440, 0, 0.70710678118654752440};
+        return eighths[d * (8 / R)];
+    } else {
+        return Circle<R>::c[d];
+    }
+}
+template <int R>
+constexpr double root_im(int d) {
+    if constexpr (is_power_of_two(R)) {
+        return root_re<8>((d * (8 / R) + 2) % 8);
+    } else {
+        return -Circle<R>::s[d];
+    }
+}
+
+// Where the partner N - k of a frequency k is. The parts q and R - q of block 0 of a pass hold each
+// other's partners, in opposite order, but for part 0, which is block 0 of the next pass: no table.
+// Calls body(begin, end, mirror) for the points begin <= p < end, whose partners are mirror - p.
+template <typename Real, typename Body>
+SEQMIX_INLINE void with_part(const FftPass<Real>& pass, int64_t q, const Body& body) {
+    const int64_t part = pass.points / pass.radix, begin = q * part;
+    body(begin, begin + (2 * q == pass.radix ? (part + 1) / 2 : part), pass.points + part - 1);
+}
+// Part 0 of the first pass.
+template <typename Real, typename Body>
+SEQMIX_INLINE void with_part_0(const FftTables<Real>& t, const Body& body) {
+    for (int i = 1; i < t.passes; ++i) {
+        for (int64_t q = 1; q <= t.pass[i].radix / 2; ++q) with_part(t.pass[i], q, body);
+    }
+    body(0, 1, 0);
+}
+template <typename Real, typename Body>
+SEQMIX_INLINE void with_all_parts(const FftTables<Real>& t, const Body& body) {
+    with_part_0(t, body);
+    for (int64_t q = 1; q <= t.pass[0].radix / 2; ++q) with_part(t.pass[0], q, body);
+}
+
 // P and G = i Q / 2 of fft.h from H[k] = P + i Q of the packed filter.
 template <typename Real>
-void make_filter(const FftPair<Real>* pairs, int64_t n, const Real* work, Real scale,
-                 Real* filter) {
+void make_filter(const FftTables<Real>& t, const Real* work, Real scale, Real* filter) {
     using V = VecOf<Real>;
     const V half = set1(Real{0.5} * scale), quarter = set1(Real{0.25} * scale);
-    for (int64_t i = 0; i <= n / 2; ++i) {
-        Complex<V> sum, difference;
-        load_pair(work + pairs[i].a * kPoint<Real>, work + pairs[i].b * kPoint<Real>, sum,
-                  difference);
-        store_point(filter, {half * sum.re, half * sum.im});
-        store_point(filter + kPoint<Real>, {quarter * difference.re, quarter * difference.im});
-        filter += 2 * kPoint<Real>;
-    }
+    with_all_parts(t, [&](int64_t begin, int64_t end, int64_t mirror) {
+        for (int64_t p = begin; p < end; ++p) {
+            Complex<V> sum, difference;
+            load_pair(work + p * kPoint<Real>, work + (mirror - p) * kPoint<Real>, sum, difference);
+            store_point(filter, {half * sum.re, half * sum.im});
+            store_point(filter + kPoint<Real>, {quarter * difference.re, quarter * difference.im});
+            filter += 2 * kPoint<Real>;
+        }
+    });
 }
 
 template <typename Real>
-void multiply_pairs(const FftPair<Real>* pairs, int64_t count, const Real* filter, Real* work) {
+SEQMIX_INLINE void multiply_pair(Complex<VecOf<Real>> w, const Real* filter, Real* a, Real* b) {
     using V = VecOf<Real>;
-    for (int64_t i = 0; i < count; ++i) {
-        Real* a = work + pairs[i].a * kPoint<Real>;
-        Real* b = work + pairs[i].b * kPoint<Real>;
-        const Complex<V> x = load_point(a), y = load_point(b);  // y: conjugate below
-        const Complex<V> sum = {x.re + y.re, x.im - y.im};
-        const Complex<V> difference = {x.re - y.re, x.im + y.im};
-        const Complex<V> w = {set1(pairs[i].re), set1(pairs[i].im)};
-        const Complex<V> turned = multiply(difference, w);
-        const Complex<V> u = {sum.re - turned.re, sum.im - turned.im};
-        const Complex<V> v = {sum.re + turned.re, sum.im + turned.im};
-        const Complex<V> p = load_point(filter), g = load_point(filter + kPoint<Real>);
-        filter += 2 * kPoint<Real>;
-        // x p + g u, and the conjugate of conj(y) p - g v
-        store_point(b, {fma(g.im, v.im, fnma(g.re, v.re, fma(y.im, p.im, y.re * p.re))),
-                        fma(g.re, v.im, fma(g.im, v.re, fnma(y.re, p.im, y.im * p.re)))});
-        store_point(a, {fnma(g.im, u.im, fma(g.re, u.re, fnma(x.im, p.im, x.re * p.re))),
-                        fma(g.re, u.im, fma(g.im, u.re, fma(x.re, p.im, x.im * p.re)))});
+    const Complex<V> x = load_point(a), y = load_point(b);  // y: conjugate below
+    const Complex<V> sum = {x.re + y.re, x.im - y.im};
+    const Complex<V> difference = {x.re - y.re, x.im + y.im};
+    const Complex<V> turned = multiply(difference, w);
+    const Complex<V> u = {sum.re - turned.re, sum.im - turned.im};
+    const Complex<V> v = {sum.re + turned.re, sum.im + turned.im};
+    const Complex<V> p = load_point(filter), g = load_point(filter + kPoint<Real>);
+    // x p + g u, and the conjugate of conj(y) p - g v
+    store_point(b, {fma(g.im, v.im, fnma(g.re, v.re, fma(y.im, p.im, y.re * p.re))),
+                    fma(g.re, v.im, fma(g.im, v.re, fnma(y.re, p.im, y.im * p.re)))});
+    store_point(a, {fnma(g.im, u.im, fma(g.re, u.re, fnma(x.im, p.im, x.re * p.re))),
+                    fma(g.re, u.im, fma(g.im, u.re, fma(x.re, p.im, x.im * p.re)))});
+}
+
+// Block b of the last pass, of R points, holds the frequencies f + d N / R: its twiddles have
+// g = exp(-2 pi i f / N) among them.
+template <int R, typename Real>
+void multiply_part(const FftPass<Real>& last, int64_t begin, int64_t end, int64_t mirror,
+                   const Real* filter, Real* work) {
+    using V = VecOf<Real>;
+    constexpr int count = dft_twiddles(R), first = is_power_of_two(R) ? R / 4 : 0;
+    for (int64_t p = begin; p < end;) {
+        const int64_t block = p / R, next = block * R + R;
+        Complex<V> g = {set1(Real{1}), set1(Real{0})};
+        if constexpr (R > 1) g = broadcast(last.forward + (block * count + first) * 2);
+        Complex<V> w[R];
+        unroll<R>([&](auto d) SEQMIX_INLINE_LAMBDA {
+            w[d] =
+                d == 0 ? g : multiply(g, {constant<V>(root_re<R>(d)), constant<V>(root_im<R>(d))});
+        });
+        for (const int64_t stop = next < end ? next : end; p < stop; ++p) {
+            multiply_pair(w[p - block * R], filter, work + p * kPoint<Real>,
+                          work + (mirror - p) * kPoint<Real>);
+            filter += 2 * kPoint<Real>;
+        }
     }
 }
 
-// Block q of the first pass holds the frequencies q mod R, their partners are in block R-q. These two
-// are transformed, multiplied and transformed back while they are in the cache: three sweeps over a
-// long work array instead of five.
+// Parts q and R-q of the first pass are transformed, multiplied and transformed back while they are in
+// the cache: three sweeps over a long work array instead of five.
 template <typename Real>
-void convolve(const FftTables<Real>& t, const FftPair<Real>* pairs, const Real* filter,
-              const FftInput<Real>& in, const FftOutput<Real>& out, int64_t lanes, Real* work) {
+void convolve(const FftTables<Real>& t, const Real* filter, const FftInput<Real>& in,
+              const FftOutput<Real>& out, int64_t lanes, Real* work) {
+    SEQMIX_DCHECK(t.smooth == nullptr);
     const Real one{1};
-    if (t.smooth != nullptr || t.passes == 1) {
-        forward(t, in, lanes, work);
-        multiply_pairs(pairs, t.n / 2 + 1, filter, work);
-        inverse(t, work, out, lanes, one);
+    const auto multiply_points = [&](int64_t begin, int64_t end, int64_t mirror) {
+        with_radix(t.pass[t.passes - 1].radix, [&](auto r) {
+            multiply_part<decltype(r)::value>(t.pass[t.passes - 1], begin, end, mirror, filter,
+                                              work);
+        });
+        filter += (end - begin) * 2 * kPoint<Real>;
+    };
+    if (t.passes == 1) {
+        forward_smooth(t, in, lanes, work);
+        with_all_parts(t, multiply_points);
+        inverse_smooth(t, work, out, lanes, one);
         return;
     }
     const int64_t radix = t.pass[0].radix, part = t.n / radix;
@@ -478,11 +545,11 @@ void convolve(const FftTables<Real>& t, const FftPair<Real>* pairs, const Real* 
         Real* b = work + partner * part * kPoint<Real>;
         forward_from(t, 1, q, a);
         if (a != b) forward_from(t, 1, partner, b);
-        const int64_t fixed = q == 0 ? 1 : part % 2;
-        const int64_t count = a != b ? part : part / 2 + fixed;
-        multiply_pairs(pairs, count, filter, work);
-        pairs += count;
-        filter += count * 2 * kPoint<Real>;
+        if (q == 0) {
+            with_part_0(t, multiply_points);
+        } else {
+            with_part(t.pass[0], q, multiply_points);
+        }
         inverse_from(t, 1, a);
         if (a != b) inverse_from(t, 1, b);
     }

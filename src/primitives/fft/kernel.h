@@ -26,7 +26,7 @@ struct FftTables {
     int64_t n;
     int passes;
     FftPass<Real> pass[kMostPasses];
-    const int32_t* position;  // (n); null: the order is natural
+    const int32_t* position;  // (n); null: the order is natural, or nobody asks
     // Lengths with prime factors above 7 are convolutions of a smooth length (Bluestein 1970):
     const FftTables* smooth;  // null: none
     const Real* chirp;        // (n, 2): exp(-pi i t^2 / n)
@@ -52,7 +52,6 @@ struct FftOutput {
 template <typename Real>
 struct FftPair {
     int32_t a, b;           // their positions
-    Real re, im;            // exp(-2 pi i k / N)
     int32_t k;              // 0 .. N/2
     Real half_re, half_im;  // exp(-pi i k / N)
 };
@@ -92,11 +91,10 @@ struct FftLevel {
     void (*put_half)(const FftPair<Real>*, int64_t n, const FftInput<Real>&, int64_t lanes,
                      Real* work);
     // A filter for `convolve`, (N/2 + 1, 2 complex, width), from work; and y = filter * x by rows
-    // packed as above. Pairs are in the order of the smaller of their positions.
-    void (*make_filter)(const FftPair<Real>*, int64_t n, const Real* work, Real scale,
-                        Real* filter);
-    void (*convolve)(const FftTables<Real>&, const FftPair<Real>*, const Real* filter,
-                     const FftInput<Real>& x, const FftOutput<Real>& y, int64_t lanes, Real* work);
+    // packed as above. N is smooth, the order of the pairs the kernel's own.
+    void (*make_filter)(const FftTables<Real>&, const Real* work, Real scale, Real* filter);
+    void (*convolve)(const FftTables<Real>&, const Real* filter, const FftInput<Real>& x,
+                     const FftOutput<Real>& y, int64_t lanes, Real* work);
     // One channel in planes: out[k] = DFT of in, in order; rows.n points of work.
     void (*join)(const FftJoin<Real>&, const Real* re, const Real* im, Real* work, Real* out_re,
                  Real* out_im);

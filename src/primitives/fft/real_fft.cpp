@@ -8,17 +8,20 @@
 
 namespace seqmix {
 template <typename Real>
-RealFft<Real>::RealFft(int64_t n, const FftKernels& kernels, Allocator allocator)
-    : n_(n), complex_(n % 2 == 0 ? n / 2 : n, kernels, allocator) {
+RealFft<Real>::RealFft(int64_t n, const FftKernels& kernels, Allocator allocator, FftUse use)
+    : n_(n), complex_(n % 2 == 0 ? n / 2 : n, kernels, allocator, use) {
     if (!even()) return;
     const int64_t N = n / 2, count = N / 2 + 1;
-    cosines_ = Array<Real>(N, allocator);
-    sines_ = Array<Real>(N, allocator);
-    for (int64_t k = 0; k < N; ++k) {
-        const std::complex<double> w = fft_root(k, n);
-        cosines_[k] = static_cast<Real>(w.real());
-        sines_[k] = static_cast<Real>(w.imag());
+    if (use.alone) {
+        cosines_ = Array<Real>(N, allocator);
+        sines_ = Array<Real>(N, allocator);
+        for (int64_t k = 0; k < N; ++k) {
+            const std::complex<double> w = fft_root(k, n);
+            cosines_[k] = static_cast<Real>(w.real());
+            sines_[k] = static_cast<Real>(w.imag());
+        }
     }
+    if (!use.order) return;
     const int32_t* position = complex_.tables().position;
     const auto at = [&](int64_t k) {
         return position != nullptr ? position[k] : static_cast<int32_t>(k);
@@ -31,14 +34,9 @@ RealFft<Real>::RealFft(int64_t n, const FftKernels& kernels, Allocator allocator
         const int64_t f = frequency[static_cast<size_t>(p)], mirrored = (N - f) % N;
         if (at(mirrored) < p) continue;
         const int64_t k = std::min(f, mirrored);
-        const std::complex<double> w = fft_root(k, N);
-        *pair++ = {at(k),
-                   at((N - k) % N),
-                   static_cast<Real>(w.real()),
-                   static_cast<Real>(w.imag()),
-                   static_cast<int32_t>(k),
-                   cosines_[k],
-                   sines_[k]};
+        const std::complex<double> w = fft_root(k, n);
+        *pair++ = {at(k), at((N - k) % N), static_cast<int32_t>(k), static_cast<Real>(w.real()),
+                   static_cast<Real>(w.imag())};
     }
 }
 
@@ -195,7 +193,7 @@ void RealFft<Real>::make_filter(const Real* h, int64_t rows, ptrdiff_t stride, i
     const Real scale = Real{1} / static_cast<Real>(N);
     const auto block = [&](int64_t d, int64_t lanes) {
         level.forward(complex_.tables(), packed_input(h + d, rows, stride), lanes, scratch);
-        level.make_filter(pairs_.data(), N, scratch, scale, filter + filter_at(d));
+        level.make_filter(complex_.tables(), scratch, scale, filter + filter_at(d));
     };
     const auto single = [&](int64_t d) {
         const OneChannel m = one_channel(scratch);
@@ -220,7 +218,7 @@ void RealFft<Real>::convolve(const Real* x, int64_t x_rows, ptrdiff_t x_stride, 
                              Real* scratch) const {
     const FftLevel<Real>& level = complex_.level();
     const auto block = [&](int64_t d, int64_t lanes) {
-        level.convolve(complex_.tables(), pairs_.data(), filter + filter_at(d),
+        level.convolve(complex_.tables(), filter + filter_at(d),
                        packed_input(x + d, x_rows, x_stride), packed(y + d, y_rows, y_stride),
                        lanes, scratch);
     };

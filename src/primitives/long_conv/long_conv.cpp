@@ -34,9 +34,6 @@ void copy_rows(int64_t rows, int64_t lanes, const float* from, ptrdiff_t stride,
     for (int64_t t = 0; t < rows; ++t) std::copy_n(from + t * stride, lanes, to + t * lanes);
 }
 
-}  // namespace
-
-namespace {
 int64_t fft_columns(int64_t n, int64_t width) {
     int64_t columns = 1;
     for (const int64_t c : {2, 3, 4, 5, 7, 8, 16}) {
@@ -84,7 +81,9 @@ LongConv::LongConv(const LongConvShape& shape, const FftKernels& kernels, Alloca
       behind_(shape.behind()),
       sizes_(make_sizes(shape)) {
     for (Size& size : sizes_) {
-        size.fft = std::make_unique<const RealFft<float>>(size.points, kernels, allocator);
+        size.fft = std::make_unique<const RealFft<float>>(
+            size.points, kernels, allocator,
+            FftUse{.order = false, .alone = lanes(groups() - 1) == 1});
     }
 }
 

@@ -82,8 +82,20 @@ void rows_of(const NormArgs& args) {
 void rms_norm(const NormArgs& args) { rows_of<false>(args); }
 void layer_norm(const NormArgs& args) { rows_of<true>(args); }
 
+void affine(const NormArgs& args) {
+    for (int64_t r = 0; r < args.rows; ++r) {
+        const float* x = args.x + r * args.x_stride;
+        float* y = args.y + r * args.y_stride;
+        for (int64_t i = 0; i < args.width; i += kWidth) {
+            const int64_t n = args.width - i;
+            const Vec scale = load_n(args.weight + i, n), shift = load_n(args.bias + i, n);
+            store_n(y + i, fma(load_n(x + i, n), scale, shift), n);
+        }
+    }
+}
+
 }  // namespace
 
-const NormKernels norm_kernels = {kWidth, rms_norm, layer_norm};
+const NormKernels norm_kernels = {kWidth, rms_norm, layer_norm, affine};
 
 }  // namespace seqmix::SEQMIX_ISA

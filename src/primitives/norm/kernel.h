@@ -2,6 +2,7 @@
 //
 //   rms_norm:    y = x / sqrt(mean(x^2) + eps) * weight
 //   layer_norm:  y = (x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) * weight + bias
+//   affine:      y = x * weight + bias, what BatchNorm is once its statistics are constants
 //
 // Sources: Zhang and Sennrich, "Root Mean Square Layer Normalization", eq. 4; Ba, Kiros and Hinton,
 // "Layer Normalization", eq. 4 (biased variance).
@@ -33,6 +34,7 @@ struct NormKernels {
     int32_t width;  // lanes of a vector
     void (*rms_norm)(const NormArgs& args);
     void (*layer_norm)(const NormArgs& args);
+    void (*affine)(const NormArgs& args);  // with weight and bias
 };
 
 SEQMIX_DECLARE_KERNELS(NormKernels, norm_kernels)

@@ -44,4 +44,14 @@ void layer_norm(int64_t rows, int64_t width, const double* x, const double* weig
     }
 }
 
+void batch_norm(int64_t rows, int64_t width, const double* x, const double* weight,
+                const double* bias, const double* mean, const double* variance, double eps,
+                double* y) {
+    for (int64_t r = 0; r < rows; ++r, x += width, y += width) {
+        for (int64_t d = 0; d < width; ++d) {
+            y[d] = (x[d] - mean[d]) / std::sqrt(variance[d] + eps) * weight[d] + bias[d];
+        }
+    }
+}
+
 }  // namespace seqmix::reference
