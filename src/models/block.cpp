@@ -22,6 +22,7 @@ constexpr AttributeSpec kAttributes[] = {
     {"d_model", AttributeType::i64, nullptr, 1, kMaxSize, nullptr, "width D"},
     {"norm", AttributeType::str, "rms", 0, 0, "rms|layer|none", "normalisation before the mixer"},
     {"norm_eps", AttributeType::f64, "1e-5", 0, 1, nullptr, "epsilon of the norm"},
+    {"norm_bias", AttributeType::boolean, "true", 0, 0, nullptr, "a LayerNorm has a bias"},
     {"postnorm", AttributeType::boolean, "false", 0, 0, nullptr,
      "y = norm(x + mixer(x)): the norm comes last"},
     {"residual", AttributeType::boolean, "true", 0, 0, nullptr, "x is added to the mixer's output"},
@@ -117,6 +118,7 @@ Status describe_inner(const Attributes& given, BlockPlan& plan) {
     plan.capabilities.constant_state = plan.inner->capabilities.constant_state;
     plan.capabilities.materialize = plan.inner->capabilities.materialize;
     plan.chunk = plan.inner->chunk;
+    plan.max_tokens = plan.inner->max_tokens;
     if (mixer->schema->capabilities.reversible) {
         plan.reverse = plan.inner->attributes.flag("reverse");
     }
@@ -137,12 +139,13 @@ Status describe(const Attributes& given, std::unique_ptr<Plan>& out) {
         norm.set("d_model", plan->D);
         norm.set("kind", kind);
         norm.set("eps", given.f64("norm_eps"));
+        norm.set("bias", given.flag("norm_bias"));
         SEQMIX_TRY(resolve_attributes(*norm_mixer.schema, norm, &resolved));
         SEQMIX_TRY(norm_mixer.describe(resolved, plan->norm));
     } else {
         remove_slot(*plan, "norm.weight");
     }
-    if (kind != "layer") {
+    if (kind != "layer" || !given.flag("norm_bias")) {
         remove_slot(*plan, "norm.bias");
     }
     SEQMIX_TRY(describe_inner(given, *plan));
@@ -248,7 +251,7 @@ void materialize(const Bound& base, const MaterializeCall& call) {
             weight_f64(bound.norm_weights->get(kNormWeight, 0), bound.allocator);
         const Array<double> bias =
             weight_f64(bound.norm_weights->get(kNormBias, 0), bound.allocator);
-        (bias ? reference::layer_norm : reference::rms_norm)(
+        (plan.attributes.str("norm") == "layer" ? reference::layer_norm : reference::rms_norm)(
             call.tokens, plan.D, call.slots[kX].as<double>(), weight.data(), bias.data(),
             plan.attributes.f64("norm_eps"), normed.data());
         slots[kX] = {normed.data(), plan.D, 0};

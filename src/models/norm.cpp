@@ -12,8 +12,9 @@ enum : int32_t { kX = 0, kY = 1, kWeightSlot = 2, kBias = 3 };
 
 constexpr AttributeSpec kAttributes[] = {
     {"d_model", AttributeType::i64, nullptr, 1, kMaxSize, nullptr, "width D"},
-    {"kind", AttributeType::str, "rms", 0, 0, "rms|layer", "RMSNorm, or LayerNorm with a bias"},
+    {"kind", AttributeType::str, "rms", 0, 0, "rms|layer", "RMSNorm or LayerNorm"},
     {"eps", AttributeType::f64, "1e-5", 0, 1, nullptr, "added to the mean square or variance"},
+    {"bias", AttributeType::boolean, "true", 0, 0, nullptr, "a LayerNorm has a bias"},
 };
 constexpr SlotSpec kSlots[] = {
     {kX, "x", Role::input, false, kReal, "(B,T,D)", "input"},
@@ -53,7 +54,7 @@ Status describe(const Attributes& attributes, std::unique_ptr<Plan>& out) {
     plan->layer = attributes.str("kind") == "layer";
     plan->sizes = {{"D", plan->D}};
     SEQMIX_TRY(resolve_slots(kSchema, *plan));
-    if (!plan->layer) {
+    if (!plan->layer || !attributes.flag("bias")) {
         remove_slot(*plan, "bias");
     }
     out = std::move(plan);

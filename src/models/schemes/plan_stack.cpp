@@ -19,7 +19,10 @@ enum Scheme : uint8_t {
     kS4Classifier,
     kS4Block,
     kCkcnn,
-    kHyenaDna
+    kHyenaDna,
+    kGpt,
+    kLlama,
+    kLlama2c
 };
 
 struct Known {
@@ -39,6 +42,9 @@ constexpr Known kKnown[] = {
     {kS4Block, "s4_block", "layer.kernel.inv_dt, kernel.log_A_real"},
     {kCkcnn, "ckcnn", "backbone.0.cconv1.Kernel.kernel_net.0.weight_v"},
     {kHyenaDna, "hyenadna", "backbone.layers.0.mixer.filter_fn.bias"},
+    {kGpt, "gpt2", "h.0.attn.c_attn.weight"},
+    {kLlama, "llama", "layers.0.self_attn.q_proj.weight with input_layernorm and mlp.gate_proj"},
+    {kLlama2c, "llama2c", "layers.0.attention.wq.weight, from a .bin of llama2.c"},
 };
 
 // Models that users have and the library does not run yet: part of a name, and what it tells.
@@ -49,7 +55,6 @@ constexpr struct {
     {".mixer.dt_bias", "Mamba-2"},  {".mamba.", "a hybrid of Mamba and attention"},
     {".mixer.filter_fn.", "Hyena"}, {"kernel.inv_dt", "S4"},
     {"kernel.log_dt", "S4"},        {"kernel.log_A_real", "S4D"},
-    {".attn.c_attn.", "GPT-2"},     {".self_attn.q_proj.", "llama"},
     {"token_embd.", "GGUF"},
 };
 
@@ -116,6 +121,15 @@ std::vector<Scheme> candidates(const TensorNames& names, const Json* config) {
     }
     if (is_hyenadna(names)) {
         result.push_back(kHyenaDna);
+    }
+    if (is_gpt(names)) {
+        result.push_back(kGpt);
+    }
+    if (is_llama(names)) {
+        result.push_back(kLlama);
+    }
+    if (is_llama2c(names)) {
+        result.push_back(kLlama2c);
     }
     return result;
 }
@@ -197,6 +211,9 @@ Status plan_stack(const Checkpoint& checkpoint, const PlanOptions& options, Stac
             case kS4Classifier: return plan_s4_classifier(names, lenient, scheme_options, out);
             case kCkcnn: return plan_ckcnn(names, lenient, scheme_options, out);
             case kHyenaDna: return plan_hyenadna(checkpoint, names, lenient, out);
+            case kGpt: return plan_gpt(checkpoint, names, lenient, scheme_options, out);
+            case kLlama: return plan_llama(checkpoint, names, lenient, out);
+            case kLlama2c: return plan_llama2c(checkpoint, names, lenient, out);
             case kS4Block: return plan_s4_block(names, lenient, scheme_options, out);
         }
         return fail(SEQMIX_ERR_INTERNAL, "plan_stack: scheme ", static_cast<int32_t>(scheme));

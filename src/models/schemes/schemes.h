@@ -21,6 +21,14 @@ bool is_hyenadna(const TensorNames& names);
 Status plan_hyenadna(const Checkpoint& checkpoint, TensorNames& names, bool lenient,
                      StackSpec& out);
 
+bool is_gpt(const TensorNames& names);
+Status plan_gpt(const Checkpoint& checkpoint, TensorNames& names, bool lenient,
+                SchemeOptions& options, StackSpec& out);
+bool is_llama(const TensorNames& names);
+Status plan_llama(const Checkpoint& checkpoint, TensorNames& names, bool lenient, StackSpec& out);
+bool is_llama2c(const TensorNames& names);
+Status plan_llama2c(const Checkpoint& checkpoint, TensorNames& names, bool lenient, StackSpec& out);
+
 bool is_s4_classifier(const TensorNames& names);
 Status plan_s4_classifier(TensorNames& names, bool lenient, SchemeOptions& options, StackSpec& out);
 bool is_s4_block(const TensorNames& names);
