@@ -255,6 +255,16 @@ const MixerCases stack_cases = {
                .shapes = {{2, 7}, {2, 64}},
                .absent = {"embeds", "x"},
                .weights = "bf16"},
+              // Attention between Mamba layers: one state of both kinds.
+              {.name = "attention",
+               .attributes = SEQMIX_STACK_CONFIG(
+                   R"("vocab_size":29,"hidden_size":16,"intermediate_size":32,"state_size":4,)"
+                   R"("conv_kernel":4,"time_step_rank":1,"num_hidden_layers":3,"use_bias":false,)"
+                   R"("use_conv_bias":true,"tie_word_embeddings":true,"attn_layer_idx":[1],)"
+                   R"("max_position_embeddings":2048,"attn_cfg":{"num_heads":4,"causal":true,)"
+                   R"("num_heads_kv":2,"rotary_emb_dim":4})"),
+               .shapes = {{2, 7}, {2, 64}},
+               .absent = {"embeds", "x"}},
               {.name = "embeds",
                .attributes = SEQMIX_STACK_CONFIG(
                    R"("vocab_size":29,"hidden_size":16,"intermediate_size":32,"state_size":8,)"

@@ -8,13 +8,16 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <numeric>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "../support/capi.h"
 #include "../support/safetensors_file.h"
 #include "../support/shared_data.h"
+#include "../unit/checkpoint_files.h"
 
 namespace {
 
@@ -110,6 +113,166 @@ TEST(Adder, TakesNoMoreThanItsPositions) {
     EXPECT_ERROR(SEQMIX_ERR_UNSUPPORTED,
                  seqmix_layer_open(context.get(), path.c_str(), nullptr, none.out()),
                  testing::HasSubstr("n_head"));
+}
+
+// ------------------------------------------------------------------ the same in other names
+
+// Writes weights of an opened model under other names.
+class Renamer {
+  public:
+    explicit Renamer(const Layer& model) : model_(model) {}
+
+    Tensor weight(size_t index, const std::string& slot) const {
+        const Layer part = child(model_, index);
+        for (const seqmix_slot_info& info : slots_of(part)) {
+            if (info.name == slot) {
+                const Tensor tensor(DType::f32, Shape(info.shape, info.shape + info.ndim));
+                const seqmix_tensor c = tensor.c();
+                check(seqmix_layer_get_weight(part.get(), info.slot, 0, &c), "get_weight");
+                return tensor;
+            }
+        }
+        throw std::runtime_error("no slot " + slot);
+    }
+    void add(const std::string& name, const Tensor& tensor) {
+        const Tensor dense = tensor.clone();
+        const auto bytes = static_cast<size_t>(dense.count()) * sizeof(float);
+        header_[name] = {{"dtype", "F32"},
+                         {"shape", dense.shape()},
+                         {"data_offsets", {data_.size(), data_.size() + bytes}}};
+        data_.append(static_cast<const char*>(dense.data()), bytes);
+    }
+    void write(const seqmix_test::TempFolder& folder, const nlohmann::json& config) const {
+        const std::string header = header_.dump();
+        std::string bytes;
+        for (size_t i = 0; i < 8; ++i) {
+            bytes.push_back(static_cast<char>((header.size() >> (8 * i)) & 0xff));
+        }
+        folder.write("model.safetensors", bytes + header + data_);
+        folder.write("config.json", config.dump());
+    }
+
+  private:
+    const Layer& model_;
+    nlohmann::json header_ = nlohmann::json::object();
+    std::string data_;
+};
+
+// GPT-2's own files have every matrix the other way round, and no head where it is the embedding.
+TEST(Gpt2, MatricesStoredInByOut) {
+    SEQMIX_NEED_SHARED("data/adder");
+    const Context context = make_context();
+    const Layer model =
+        open_with(context, shared_path("data/adder/mingpt_adder.pt"), Config().set("n_head", 3));
+    for (const std::string prefix : {"transformer.", ""}) {
+        Renamer out(model);
+        out.add(prefix + "wte.weight", out.weight(0, "weight"));
+        out.add(prefix + "wpe.weight", out.weight(1, "weight"));
+        for (size_t layer = 0; layer < 3; ++layer) {
+            const size_t a = 2 + 2 * layer, m = a + 1;
+            const std::string h = prefix + "h." + std::to_string(layer) + ".";
+            const auto map = [&](size_t part, const char* slot, const std::string& name) {
+                const std::string from = std::string("mixer.") + slot;
+                out.add(h + name + ".weight", out.weight(part, from + ".weight").permute({1, 0}));
+                out.add(h + name + ".bias", out.weight(part, from + ".bias"));
+            };
+            for (const char* end : {"weight", "bias"}) {
+                out.add(h + "ln_1." + end, out.weight(a, std::string("norm.") + end));
+                out.add(h + "ln_2." + end, out.weight(m, std::string("norm.") + end));
+            }
+            map(a, "qkv", "attn.c_attn");
+            map(a, "out", "attn.c_proj");
+            map(m, "fc1", "mlp.c_fc");
+            map(m, "fc2", "mlp.c_proj");
+            out.add(h + "attn.bias", Tensor(DType::f32, {1, 1, 6, 6}));
+        }
+        for (const char* end : {"weight", "bias"}) {
+            out.add(prefix + "ln_f." + end, out.weight(8, end));
+        }
+        out.add("lm_head.weight", out.weight(9, "weight"));
+        const seqmix_test::TempFolder folder;
+        out.write(folder, {{"model_type", "gpt2"},
+                           {"n_head", 3},
+                           {"n_layer", 3},
+                           {"n_embd", 48},
+                           {"n_positions", 6},
+                           {"n_inner", nullptr},
+                           {"vocab_size", 10},
+                           {"activation_function", "gelu_new"},
+                           {"layer_norm_epsilon", 1e-5}});
+        const Layer other = open_model(context, folder.path());
+        const Tensor tokens = Tensor::i64({1, 2, 3, 4}, {1, 4});
+        EXPECT_TRUE(same_bits(run(other, make_state(other), tokens, "logits"),
+                              run(model, make_state(model), tokens, "logits")))
+            << prefix;
+    }
+}
+
+// Interleaved pairs of a head's rows as half-split ones, which transformers' files have.
+Tensor half_split(const Tensor& weight, int64_t head_dim) {
+    Tensor out(DType::f32, weight.shape());
+    for (int64_t r = 0; r < weight.size(0); ++r) {
+        const int64_t in_head = r % head_dim, head = r - in_head;
+        const int64_t to = head + in_head % 2 * (head_dim / 2) + in_head / 2;
+        out.slice(0, to, 1).assign(weight.slice(0, r, 1).values());
+    }
+    return out;
+}
+
+TEST(Llama, InTransformersNames) {
+    SEQMIX_NEED_SHARED("data/stories260k");
+    const Context context = make_context();
+    const Layer model = open_model(context, shared_path("data/stories260k/stories260K.bin"));
+    Renamer out(model);
+    out.add("model.embed_tokens.weight", out.weight(0, "weight"));
+    for (size_t layer = 0; layer < 5; ++layer) {
+        const size_t a = 1 + 2 * layer, m = a + 1;
+        const std::string name = "model.layers." + std::to_string(layer) + ".";
+        out.add(name + "input_layernorm.weight", out.weight(a, "norm.weight"));
+        out.add(name + "post_attention_layernorm.weight", out.weight(m, "norm.weight"));
+        out.add(name + "self_attn.q_proj.weight", half_split(out.weight(a, "mixer.q.weight"), 8));
+        out.add(name + "self_attn.k_proj.weight", half_split(out.weight(a, "mixer.k.weight"), 8));
+        out.add(name + "self_attn.v_proj.weight", out.weight(a, "mixer.v.weight"));
+        out.add(name + "self_attn.o_proj.weight", out.weight(a, "mixer.out.weight"));
+        out.add(name + "mlp.gate_proj.weight", out.weight(m, "mixer.gate.weight"));
+        out.add(name + "mlp.up_proj.weight", out.weight(m, "mixer.fc1.weight"));
+        out.add(name + "mlp.down_proj.weight", out.weight(m, "mixer.fc2.weight"));
+    }
+    out.add("model.norm.weight", out.weight(11, "weight"));
+    const seqmix_test::TempFolder folder;
+    nlohmann::json config = {{"model_type", "llama"},      {"hidden_size", 64},
+                             {"intermediate_size", 172},   {"num_hidden_layers", 5},
+                             {"num_attention_heads", 8},   {"num_key_value_heads", 4},
+                             {"vocab_size", 512},          {"max_position_embeddings", 512},
+                             {"rms_norm_eps", 1e-5},       {"hidden_act", "silu"},
+                             {"tie_word_embeddings", true}};
+    out.write(folder, config);
+    const Layer other = open_model(context, folder.path());
+    std::vector<int64_t> ids = {1};
+    for (int64_t i = 1; i < 40; ++i) ids.push_back((ids.back() * 37 + i) % 512);
+    const Tensor tokens = Tensor::i64(ids, {1, 40});
+    const Tensor want = run(model, make_state(model), tokens, "logits");
+    EXPECT_TRUE(
+        close_to(run(other, make_state(other), tokens, "logits").values(), want.values(), 1e-5));
+    // An untied model lacks its head; another base of the angles gives other logits; what is not
+    // known is refused by name.
+    config["tie_word_embeddings"] = false;
+    out.write(folder, config);
+    Layer none;
+    EXPECT_ERROR(SEQMIX_ERR_MISSING_TENSOR,
+                 seqmix_layer_open(context.get(), folder.path().c_str(), nullptr, none.out()),
+                 testing::HasSubstr("lm_head.weight"));
+    config["tie_word_embeddings"] = true;
+    config["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 500.0}};
+    out.write(folder, config);
+    const Layer turned = open_model(context, folder.path());
+    EXPECT_FALSE(
+        close_to(run(turned, make_state(turned), tokens, "logits").values(), want.values(), 1e-3));
+    config["rope_parameters"]["rope_type"] = "proportional";
+    out.write(folder, config);
+    EXPECT_ERROR(SEQMIX_ERR_UNSUPPORTED,
+                 seqmix_layer_open(context.get(), folder.path().c_str(), nullptr, none.out()),
+                 testing::HasSubstr("'proportional'"));
 }
 
 // ------------------------------------------------------------------ makemore
