@@ -1,0 +1,206 @@
+#include "tokenizer.h"
+
+#include <bit>
+#include <cmath>
+#include <queue>
+
+#include "common.h"
+#include "files.h"
+
+namespace seqmix_cli {
+
+namespace {
+
+// Bytes of the UTF-8 character that a text begins with; 1 where it is none.
+size_t character_size(std::string_view text) {
+    const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+    size_t size = byte(0) < 0x80   ? 1
+                  : byte(0) < 0xc2 ? 1
+                  : byte(0) < 0xe0 ? 2
+                  : byte(0) < 0xf0 ? 3
+                  : byte(0) < 0xf5 ? 4
+                                   : 1;
+    for (size_t i = 1; i < size; ++i) {
+        if (i >= text.size() || (byte(i) & 0xc0) != 0x80) {
+            return 1;
+        }
+    }
+    return size;
+}
+
+class Characters : public Tokenizer {
+  public:
+    Characters(const std::string& characters, int64_t vocab) {
+        for (std::string_view rest(characters); !rest.empty();) {
+            const size_t size = character_size(rest);
+            const std::string one(rest.substr(0, size));
+            ids_.emplace(one, static_cast<int64_t>(pieces_.size()));
+            pieces_.push_back(one);
+            rest.remove_prefix(size);
+        }
+        const auto count = static_cast<int64_t>(pieces_.size());
+        if (count != vocab || static_cast<int64_t>(ids_.size()) != vocab) {
+            throw Failure(kUsage, "--characters: " + std::to_string(ids_.size()) +
+                                      " different characters, expected as many as the model's " +
+                                      "vocabulary, " + std::to_string(vocab));
+        }
+    }
+    std::vector<int64_t> encode(std::string_view text, bool) const override {
+        std::vector<int64_t> ids;
+        while (!text.empty()) {
+            const size_t size = character_size(text);
+            const auto found = ids_.find(std::string(text.substr(0, size)));
+            if (found == ids_.end()) {
+                throw Failure(kUsage, "the text has '" + std::string(text.substr(0, size)) +
+                                          "', which is none of --characters");
+            }
+            ids.push_back(found->second);
+            text.remove_prefix(size);
+        }
+        return ids;
+    }
+    std::string decode(int64_t id, int64_t) const override {
+        return pieces_.at(static_cast<size_t>(id));
+    }
+
+  private:
+    std::vector<std::string> pieces_;
+    std::map<std::string, int64_t> ids_;
+};
+
+constexpr int64_t kBegin = 1, kFirstByte = 3, kBytes = 256;
+
+class Llama2c : public Tokenizer {
+  public:
+    Llama2c(const std::string& path, int64_t vocab) : path_(path) {
+        const std::string content = read_file(path);
+        size_t at = 4;
+        const auto left = [&] { return content.size() - at; };
+        while (content.size() > 4 && left() > 0) {
+            if (left() < 8) damaged("it ends inside a piece");
+            const auto score = std::bit_cast<float>(number(content, at));
+            const uint32_t length = number(content, at + 4);
+            at += 8;
+            if (length > left()) damaged("it ends inside a piece");
+            if (!std::isfinite(score)) damaged("a score is not finite");
+            const std::string piece = content.substr(at, length);
+            at += length;
+            ids_.emplace(piece, static_cast<int64_t>(pieces_.size()));  // the first of equal ones
+            pieces_.push_back(piece);
+            scores_.push_back(score);
+        }
+        if (static_cast<int64_t>(pieces_.size()) != vocab) {
+            damaged(std::to_string(pieces_.size()) + " pieces, expected the model's " +
+                    std::to_string(vocab));
+        }
+        if (vocab < kFirstByte + kBytes) damaged("it has no pieces for bytes");
+    }
+
+    std::vector<int64_t> encode(std::string_view text, bool begins) const override {
+        std::vector<int64_t> ids;
+        if (begins) ids.push_back(kBegin);
+        if (text.empty()) return ids;
+        std::vector<int64_t> parts;
+        if (const auto space = ids_.find(" "); begins && space != ids_.end()) {
+            parts.push_back(space->second);
+        }
+        while (!text.empty()) {
+            const size_t size = character_size(text);
+            if (const auto found = ids_.find(text.substr(0, size)); found != ids_.end()) {
+                parts.push_back(found->second);
+            } else {
+                for (const char c : text.substr(0, size)) {
+                    parts.push_back(kFirstByte + static_cast<unsigned char>(c));
+                }
+            }
+            text.remove_prefix(size);
+        }
+        merge(parts);
+        ids.insert(ids.end(), parts.begin(), parts.end());
+        return ids;
+    }
+
+    std::string decode(int64_t id, int64_t previous) const override {
+        if (id >= kFirstByte && id < kFirstByte + kBytes) {
+            return std::string(1, static_cast<char>(id - kFirstByte));
+        }
+        const std::string& piece = pieces_.at(static_cast<size_t>(id));
+        return previous == kBegin && piece.starts_with(' ') ? piece.substr(1) : piece;
+    }
+
+    int64_t end() const override { return kBegin; }
+
+  private:
+    [[noreturn]] void damaged(const std::string& what) const {
+        throw Failure(kCannotRead, path_ + ": not a tokenizer of this model: " + what);
+    }
+    static uint32_t number(const std::string& bytes, size_t at) {
+        uint32_t value = 0;
+        for (size_t i = 4; i-- > 0;) {
+            value = value << 8 | static_cast<unsigned char>(bytes[at + i]);
+        }
+        return value;
+    }
+
+    // Joins the neighbours whose joint piece scores highest, the leftmost of equals, until none do.
+    void merge(std::vector<int64_t>& parts) const {
+        struct Pair {
+            float score;
+            size_t left, right;
+            int64_t left_id, right_id, id;  // as they were when it was found
+            bool operator<(const Pair& other) const {
+                return score != other.score ? score < other.score : left > other.left;
+            }
+        };
+        constexpr int64_t kGone = -1;
+        const size_t n = parts.size();
+        std::vector<size_t> next(n), before(n);
+        std::priority_queue<Pair> queue;
+        const auto look = [&](size_t left, size_t right) {
+            if (right >= n || left >= n) return;
+            const auto found = ids_.find(pieces_[static_cast<size_t>(parts[left])] +
+                                         pieces_[static_cast<size_t>(parts[right])]);
+            if (found != ids_.end()) {
+                queue.push({scores_[static_cast<size_t>(found->second)], left, right, parts[left],
+                            parts[right], found->second});
+            }
+        };
+        for (size_t i = 0; i < n; ++i) {
+            next[i] = i + 1;
+            before[i] = i == 0 ? n : i - 1;
+        }
+        for (size_t i = 0; i + 1 < n; ++i) look(i, i + 1);
+        while (!queue.empty()) {
+            const Pair pair = queue.top();
+            queue.pop();
+            if (parts[pair.left] != pair.left_id || parts[pair.right] != pair.right_id ||
+                next[pair.left] != pair.right) {
+                continue;  // one of the two was joined elsewhere
+            }
+            parts[pair.left] = pair.id;
+            parts[pair.right] = kGone;
+            next[pair.left] = next[pair.right];
+            if (next[pair.left] < n) before[next[pair.left]] = pair.left;
+            look(before[pair.left], pair.left);
+            look(pair.left, next[pair.left]);
+        }
+        std::erase(parts, kGone);
+    }
+
+    std::string path_;
+    std::vector<std::string> pieces_;
+    std::vector<float> scores_;
+    std::map<std::string, int64_t, std::less<>> ids_;
+};
+
+}  // namespace
+
+std::unique_ptr<const Tokenizer> character_tokenizer(const std::string& characters, int64_t vocab) {
+    return std::make_unique<Characters>(characters, vocab);
+}
+
+std::unique_ptr<const Tokenizer> read_llama2c_tokenizer(const std::string& path, int64_t vocab) {
+    return std::make_unique<Llama2c>(path, vocab);
+}
+
+}  // namespace seqmix_cli

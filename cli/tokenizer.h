@@ -1,0 +1,32 @@
+// Text of models that are not bytes: what `--tokenizer` and `--characters` say. Checkpoints hold none.
+//
+// tokenizer.bin of llama2.c: u32 longest piece; then for each id f32 score, i32 length, the piece. Ids 0,
+// 1, 2 are unknown, begin (and end) and an older end; 3 to 258 bytes, written <0xHH>. Source:
+// github.com/karpathy/llama2.c.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace seqmix_cli {
+
+class Tokenizer {
+  public:
+    virtual ~Tokenizer() = default;
+    // `begins`: the text is the beginning of a document, which some vocabularies mark.
+    virtual std::vector<int64_t> encode(std::string_view text, bool begins) const = 0;
+    // What a token adds to the text after `previous` (-1: nothing).
+    virtual std::string decode(int64_t id, int64_t previous) const = 0;
+    virtual int64_t end() const { return -1; }  // the id that ends a text; -1: none
+};
+
+// Id i is the i-th of the UTF-8 characters.
+std::unique_ptr<const Tokenizer> character_tokenizer(const std::string& characters, int64_t vocab);
+// Refuses a file that is damaged or has another number of pieces than the model.
+std::unique_ptr<const Tokenizer> read_llama2c_tokenizer(const std::string& path, int64_t vocab);
+
+}  // namespace seqmix_cli
