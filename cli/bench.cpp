@@ -26,7 +26,7 @@ double per_second(int64_t tokens, double seconds) {
 // ------------------------------------------------------------------ models
 
 int bench_model(const BenchOptions& options) {
-    const Model model(options.common.context, options.common.model);
+    const Model model(options.common.context, options.common.model, options.common.open);
     const Json context = context_info(model.context());
     const State state = model.new_state();
     std::vector<float> logits(static_cast<size_t>(model.vocab()));

@@ -15,6 +15,7 @@ namespace seqmix_cli {
 struct CommonOptions {
     ContextOptions context;
     std::string model;
+    OpenOptions open;
     bool json = false;
 };
 

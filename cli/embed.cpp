@@ -9,7 +9,7 @@
 namespace seqmix_cli {
 
 int run_embed(const EmbedOptions& options) {
-    const Model model(options.common.context, options.common.model);
+    const Model model(options.common.context, options.common.model, options.common.open);
     const std::vector<int64_t> ids = model.read_input(options.input.text, options.input.tokens);
     if (ids.empty()) {
         throw Failure(kUsage, "embed: the input has no tokens");

@@ -133,7 +133,7 @@ void print_info(const Json& info) {
 }  // namespace
 
 int run_inspect(const InspectOptions& options) {
-    const Model model(options.common.context, options.common.model, true);
+    const Model model(options.common.context, options.common.model, options.common.open, true);
     Json info = model.info();
     if (options.tensors) {
         const size_t count = seqmix_layer_child_count(model.layer());

@@ -127,14 +127,30 @@ CLI::Option* add_model(CLI::App* app, CommonOptions& options) {
 
 void add_common(CLI::App* app, CommonOptions& options) {
     add_model(app, options)->required();
+    app->add_option("--open", options.open.settings,
+                    "An option of the checkpoint's scheme, KEY=VALUE: what its files do not say\n"
+                    "(n_head=3); repeatable")
+        ->type_name("KEY=VALUE")
+        ->allow_extra_args(false);
+    CLI::Option* tokenizer =
+        app->add_option(
+               "--tokenizer", options.open.tokenizer,
+               "tokenizer.json (byte-level BPE), or llama2.c's tokenizer.bin; default: the\n"
+               "tokenizer.json beside the checkpoint")
+            ->type_name("FILE");
+    app->add_option("--characters", options.open.characters,
+                    "The characters of a vocabulary, in the order of their ids")
+        ->type_name("TEXT")
+        ->excludes(tokenizer);
     add_context(app, options);
     add_json(app, options.json);
 }
 
 void add_input(CLI::App* app, InputOptions& input, const char* group) {
-    app->add_option("--text", input.text,
-                    "A file of text, for models whose vocabulary is bytes, or of DNA (FASTA or\n"
-                    "bare) for HyenaDNA; - is stdin")
+    app->add_option(
+           "--text", input.text,
+           "A file of text, for models whose vocabulary is bytes, that have a tokenizer, or\n"
+           "of DNA (FASTA or bare) for HyenaDNA; - is stdin")
         ->type_name("FILE")
         ->group(group);
     app->add_option("--tokens", input.tokens,
@@ -228,9 +244,8 @@ void add_run(CLI::App& app, GenerateOptions& options, Command& chosen) {
         ->type_name("FILE");
     add_accept(command, options.accept_other_weights);
     command->footer(
-        "Models whose vocabulary is bytes print text; others print token ids, for checkpoints "
-        "hold\n"
-        "no tokenizer. Speed and the state's size go to stderr.\n"
+        "Models whose vocabulary is bytes print text, and those with a tokenizer or --characters;\n"
+        "others print token ids. Speed and the state's size go to stderr.\n"
         "\n"
         "A session is the model's state, the last token, and the random generator. A saved state\n"
         "has not yet consumed the last token, so loading it with an empty prompt gives exactly "
@@ -244,7 +259,8 @@ void add_run(CLI::App& app, GenerateOptions& options, Command& chosen) {
         "  seqmix run --model models/shakespeare --prompt 'JULIET:' --temperature 0.8 --seed 7\n"
         "  seqmix run --model M --prompt 'Once' -n 100 --save-state s.state\n"
         "  seqmix run --model M --load-state s.state -n 100\n"
-        "  seqmix run --model M --tokens ids.txt --json\n");
+        "  seqmix run --model M --tokens ids.txt --json\n"
+        "  seqmix run --model stories260K.bin --tokenizer tok512.bin --temperature 0\n");
     command->callback([&, command] {
         require_one(command, {"--prompt", "--prompt-file", "--tokens"}, false);
         options.seed_given = command->count("--seed") > 0;
@@ -351,8 +367,8 @@ void add_bench(CLI::App& app, BenchOptions& options, Command& chosen) {
     CLI::Option* lengths =
         command
             ->add_option("--lengths", options.lengths,
-                         "Model: prefill lengths, with commas between; --crossover: lengths, "
-                         "256 to 8192 if none are given")
+                         "Prefill lengths, with commas between; --crossover: 256 to 8192 if\n"
+                         "none are given")
             ->type_name("N,N,...")
             ->delimiter(',')
             ->capture_default_str()

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "files.h"
+#include "signal.h"
 
 namespace seqmix_cli {
 
@@ -60,9 +62,13 @@ Json context_info(const seqmix_context* context) {
 
 // ------------------------------------------------------------------ model
 
-Model::Model(const ContextOptions& options, const std::string& path, bool lenient)
+Model::Model(const ContextOptions& options, const std::string& path, const OpenOptions& open,
+             bool lenient)
     : context_(make_context(options)) {
     const Config config = make<Config>([](auto** c) { return seqmix_config_create(c); });
+    check(seqmix_config_set_json(config.get(),
+                                 settings_json(open.settings, Json::object()).dump().c_str()),
+          kUsage);
     if (lenient) {
         check(seqmix_config_set_bool(config.get(), "lenient", 1));
     }
@@ -81,6 +87,15 @@ Model::Model(const ContextOptions& options, const std::string& path, bool lenien
     }
     if (vocab_ <= 0) {
         throw Failure(kCannotRead, path + ": the model takes no tokens");
+    }
+    const std::filesystem::path beside = std::filesystem::path(path) / "tokenizer.json";
+    std::error_code ignored;
+    if (!open.tokenizer.empty()) {
+        tokenizer_ = read_tokenizer(open.tokenizer, vocab_);
+    } else if (!open.characters.empty()) {
+        tokenizer_ = character_tokenizer(open.characters, vocab_);
+    } else if (std::filesystem::exists(beside, ignored)) {
+        tokenizer_ = read_tokenizer(beside.string(), vocab_);
     }
     slots_ = {type_slot("stack", "tokens"), type_slot("stack", "logits"),
               type_slot("stack", "logits_last"), type_slot("stack", "hidden")};
@@ -133,14 +148,16 @@ void Model::check_tokens(std::span<const int64_t> tokens, const std::string& sou
     }
 }
 
-char Model::character(int64_t id) const {
+std::string Model::text_of(int64_t id, int64_t previous) const {
+    if (tokenizer_ != nullptr) {
+        return tokenizer_->decode(id, previous);
+    }
     if (!dna_) {
-        return static_cast<char>(static_cast<unsigned char>(id));
+        return std::string(1, static_cast<char>(static_cast<unsigned char>(id)));
     }
     const int64_t base = id - kFirstBase;
-    return base >= 0 && base < static_cast<int64_t>(kBases.size())
-               ? kBases[static_cast<size_t>(base)]
-               : '?';
+    const bool known = base >= 0 && base < static_cast<int64_t>(kBases.size());
+    return std::string(1, known ? kBases[static_cast<size_t>(base)] : '?');
 }
 
 std::vector<int64_t> Model::read_input(const std::string& text_path,
@@ -181,10 +198,14 @@ std::vector<std::vector<int64_t>> Model::read_records(const std::string& text_pa
     return records;
 }
 
-std::vector<int64_t> Model::ids_of_text(std::string_view text) const {
+std::vector<int64_t> Model::ids_of_text(std::string_view text, bool begins) const {
     if (!this->text()) {
         throw Failure(kUsage, "the model's vocabulary of " + std::to_string(vocab_) +
-                                  " is not bytes, so it cannot take text: give ids with --tokens");
+                                  " is not bytes, so it cannot take text: give ids with --tokens, "
+                                  "or --tokenizer");
+    }
+    if (tokenizer_ != nullptr) {
+        return tokenizer_->encode(text, begins);
     }
     std::vector<int64_t> ids;
     ids.reserve(text.size());

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common.h"
+#include "tokenizer.h"
 
 namespace seqmix_cli {
 
@@ -15,6 +16,13 @@ struct ContextOptions {
     int threads = 0;  // 0: one per CPU
     std::string isa;  // empty: the best one
     bool verbose = false;
+};
+
+// How a checkpoint is opened and what its tokens mean.
+struct OpenOptions {
+    std::vector<std::string> settings;  // key=value, for seqmix_layer_open
+    std::string tokenizer;              // tokenizer.json, or llama2.c's tokenizer.bin
+    std::string characters;             // id i is the i-th
 };
 
 Context make_context(const ContextOptions& options);
@@ -30,18 +38,23 @@ struct Outputs {
 class Model {
   public:
     // lenient: an incomplete checkpoint opens for inspection.
-    Model(const ContextOptions& options, const std::string& path, bool lenient = false);
+    Model(const ContextOptions& options, const std::string& path, const OpenOptions& open = {},
+          bool lenient = false);
 
     const seqmix_layer* layer() const { return layer_.get(); }
     const seqmix_context* context() const { return context_.get(); }
     const Json& info() const { return *info_; }
     int64_t vocab() const { return vocab_; }
     int64_t width() const { return width_; }
-    // Text goes in and out: bytes for a vocabulary of 256, bases for HyenaDNA. Checkpoints have no
-    // tokenizer, so other models talk in ids.
-    bool text() const { return vocab_ == 256 || dna_; }
-    bool bytes() const { return vocab_ == 256; }
-    char character(int64_t id) const;  // of a model of text; '?' for what has none
+    // Text goes in and out: by a tokenizer that was given or lies beside the weights, bytes for a
+    // vocabulary of 256, bases for HyenaDNA. Other models talk in ids.
+    bool text() const { return tokenizer_ != nullptr || vocab_ == 256 || dna_; }
+    bool has_tokenizer() const { return tokenizer_ != nullptr; }
+    bool bytes() const { return tokenizer_ == nullptr && vocab_ == 256; }
+    // What a token of a model of text adds after `previous` (-1: nothing); '?' for what has no text.
+    std::string text_of(int64_t id, int64_t previous) const;
+    // The id that ends a text, or -1.
+    int64_t end() const { return tokenizer_ == nullptr ? -1 : tokenizer_->end(); }
     uint64_t weight_bytes() const;
     uint64_t state_bytes() const;  // of one row
 
@@ -60,7 +73,8 @@ class Model {
     // The same by records: only FASTA files have more than one.
     std::vector<std::vector<int64_t>> read_records(const std::string& text_path,
                                                    const std::string& tokens_path) const;
-    std::vector<int64_t> ids_of_text(std::string_view text) const;
+    // `begins`: the text is not the continuation of another.
+    std::vector<int64_t> ids_of_text(std::string_view text, bool begins = true) const;
 
   private:
     Context context_;
@@ -69,6 +83,7 @@ class Model {
     int64_t vocab_ = 0;
     int64_t width_ = 0;
     bool dna_ = false;
+    std::shared_ptr<const Tokenizer> tokenizer_;
     struct {
         int32_t tokens, logits, logits_last, hidden;
     } slots_{};

@@ -22,20 +22,24 @@ std::vector<int64_t> prompt_ids(const GenerateOptions& options, const Model& mod
     if (!options.tokens.empty()) {
         return model.read_input({}, options.tokens);
     }
+    const bool begins = options.load_state.empty();
     if (!options.prompt_file.empty()) {
-        return model.read_input(options.prompt_file, {});
+        return begins ? model.read_input(options.prompt_file, {})
+                      : model.ids_of_text(read_file(options.prompt_file), false);
     }
-    return options.prompt.empty() ? std::vector<int64_t>() : model.ids_of_text(options.prompt);
+    // Some vocabularies have a token that every text begins with, also the empty one.
+    const bool nothing = options.prompt.empty() && (!begins || model.end() < 0);
+    return nothing ? std::vector<int64_t>() : model.ids_of_text(options.prompt, begins);
 }
 
 // Generated tokens on stdout as they come: text, or ids with a space between.
 class Stream {
   public:
     explicit Stream(const Model& model) : model_(model) {}
-    void put(int64_t id) {
+    void put(int64_t id, int64_t previous) {
         if (model_.text()) {
-            last_ = model_.character(id);
-            std::fputc(last_, stdout);
+            const std::string text = model_.text_of(id, previous);
+            write(model_.has_tokenizer() ? characters_.put(text) : text);
         } else {
             std::printf(first_ ? "%lld" : " %lld", static_cast<long long>(id));
             last_ = '0';
@@ -44,15 +48,22 @@ class Stream {
         flush_stdout();
     }
     // Bytes go out as they are, so a newline is added for people only.
-    void end() const {
+    void end() {
+        write(characters_.end());
         if (!first_ && last_ != '\n' && (!model_.text() || isatty(STDOUT_FILENO) != 0)) {
             std::fputc('\n', stdout);
-            flush_stdout();
         }
+        flush_stdout();
     }
 
   private:
+    void write(const std::string& text) {
+        std::fwrite(text.data(), 1, text.size(), stdout);
+        last_ = text.empty() ? last_ : text.back();
+    }
+
     const Model& model_;
+    CharacterStream characters_;  // a token may be a part of a character
     bool first_ = true;
     char last_ = '\n';
 };
@@ -79,7 +90,7 @@ Json rate_json(double value) { return value > 0 ? Json(value) : Json(); }
 }  // namespace
 
 int run_generate(const GenerateOptions& options) {
-    const Model model(options.common.context, options.common.model);
+    const Model model(options.common.context, options.common.model, options.common.open);
     const bool json = options.common.json;
 
     // Where to start: a saved session, the prompt, or both.
@@ -116,7 +127,9 @@ int run_generate(const GenerateOptions& options) {
     }
     Stream stream(model);
     if (options.echo && !json) {
-        std::for_each(prompt.begin(), prompt.end(), [&](int64_t id) { stream.put(id); });
+        for (size_t i = 0; i < prompt.size(); ++i) {
+            if (prompt[i] != model.end()) stream.put(prompt[i], i == 0 ? -1 : prompt[i - 1]);
+        }
     }
 
     model.prepare(static_cast<int64_t>(input.size()));
@@ -134,6 +147,7 @@ int run_generate(const GenerateOptions& options) {
     std::vector<float> logits(static_cast<size_t>(model.vocab()));
     std::vector<int64_t> generated;
     int64_t next = input.back();
+    const int64_t before = next;
     double first_at = 0;
     bool stopped = false;
     for (int64_t i = 0; i < options.max_tokens && !(stopped = interrupted()); ++i) {
@@ -142,10 +156,14 @@ int run_generate(const GenerateOptions& options) {
             first_at = now();
             rates.prefill = rate(input.size(), first_at - started);
         }
+        const int64_t previous = next;
         next = sampler.choose(logits);
+        if (next == model.end()) {
+            break;
+        }
         generated.push_back(next);
         if (!json) {
-            stream.put(next);
+            stream.put(next, previous);
         }
     }
     if (generated.empty()) {
@@ -167,8 +185,8 @@ int run_generate(const GenerateOptions& options) {
         Json text;
         if (model.text()) {
             std::string bytes;
-            for (const int64_t id : generated) {
-                bytes += model.character(id);
+            for (size_t i = 0; i < generated.size(); ++i) {
+                bytes += model.text_of(generated[i], i == 0 ? before : generated[i - 1]);
             }
             text = bytes;
         }

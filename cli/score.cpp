@@ -25,7 +25,7 @@ double surprise(std::span<const float> logits, int64_t id) {
 }  // namespace
 
 int run_score(const ScoreOptions& options) {
-    const Model model(options.common.context, options.common.model);
+    const Model model(options.common.context, options.common.model, options.common.open);
     const auto records = model.read_records(options.input.text, options.input.tokens);
     size_t scored = 0, largest = 0;
     for (const std::vector<int64_t>& ids : records) {

@@ -349,10 +349,10 @@ std::vector<int64_t> input_ids(const SelftestOptions& options, const Model& mode
 }  // namespace
 
 int run_selftest(const SelftestOptions& options) {
-    const Model tested(options.common.context, options.common.model);
+    const Model tested(options.common.context, options.common.model, options.common.open);
     ContextOptions oracle = options.common.context;
     oracle.isa = "reference";
-    const Model reference(oracle, options.common.model);
+    const Model reference(oracle, options.common.model, options.common.open);
     const Json context = context_info(tested.context());
     const std::string isa = context.value("isa", "");
     const std::vector<int64_t> ids = input_ids(options, tested);

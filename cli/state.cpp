@@ -82,7 +82,7 @@ int run_state_show(const StateShowOptions& options) {
     }
     Json tensors = Json::array();
     if (!options.common.model.empty()) {
-        const Model model(options.common.context, options.common.model);
+        const Model model(options.common.context, options.common.model, options.common.open);
         const State state =
             load_blob(model, session.blob, options.file, options.accept_other_weights);
         const std::vector<int64_t> positions = state_positions(state.get(), options.file);
@@ -130,7 +130,7 @@ int run_state_show(const StateShowOptions& options) {
 }
 
 int run_state_diff(const StateDiffOptions& options) {
-    const Model model(options.common.context, options.common.model);
+    const Model model(options.common.context, options.common.model, options.common.open);
     const Session a = read_session(options.first);
     const Session b = read_session(options.second);
     const State state_a = load_blob(model, a.blob, options.first, options.accept_other_weights);

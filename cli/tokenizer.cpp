@@ -1,460 +1,224 @@
 #include "tokenizer.h"
 
-#include <algorithm>
-#include <climits>
-#include <cstdlib>
-#include <memory>
-#include <nlohmann/json.hpp>
+#include <bit>
+#include <cmath>
 #include <queue>
 
-#ifdef SEQMIX_CLI_UTF8PROC
-#include <utf8proc.h>
-#endif
-
+#include "byte_pair.h"
 #include "common.h"
+#include "files.h"
 
 namespace seqmix_cli {
 
 namespace {
 
-// Json keeps the order of keys, at a cost that grows with their square; a vocabulary has 50,000.
-using Value = nlohmann::json;
+// Bytes of the UTF-8 character that a text begins with; 1 where it is none.
+size_t character_size(std::string_view text) {
+    const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+    size_t size = byte(0) < 0x80   ? 1
+                  : byte(0) < 0xc2 ? 1
+                  : byte(0) < 0xe0 ? 2
+                  : byte(0) < 0xf0 ? 3
+                  : byte(0) < 0xf5 ? 4
+                                   : 1;
+    for (size_t i = 1; i < size; ++i) {
+        if (i >= text.size() || (byte(i) & 0xc0) != 0x80) {
+            return 1;
+        }
+    }
+    return size;
+}
 
-constexpr int64_t kMostIds = 1 << 24;
+class Characters : public Tokenizer {
+  public:
+    Characters(const std::string& characters, int64_t vocab) {
+        for (std::string_view rest(characters); !rest.empty();) {
+            const size_t size = character_size(rest);
+            const std::string one(rest.substr(0, size));
+            ids_.emplace(one, static_cast<int64_t>(pieces_.size()));
+            pieces_.push_back(one);
+            rest.remove_prefix(size);
+        }
+        const auto count = static_cast<int64_t>(pieces_.size());
+        if (count != vocab || static_cast<int64_t>(ids_.size()) != vocab) {
+            throw Failure(kUsage, "--characters: " + std::to_string(ids_.size()) +
+                                      " different characters, expected as many as the model's " +
+                                      "vocabulary, " + std::to_string(vocab));
+        }
+    }
+    std::vector<int64_t> encode(std::string_view text, bool) const override {
+        std::vector<int64_t> ids;
+        while (!text.empty()) {
+            const size_t size = character_size(text);
+            const auto found = ids_.find(std::string(text.substr(0, size)));
+            if (found == ids_.end()) {
+                throw Failure(kUsage, "the text has '" + std::string(text.substr(0, size)) +
+                                          "', which is none of --characters");
+            }
+            ids.push_back(found->second);
+            text.remove_prefix(size);
+        }
+        return ids;
+    }
+    std::string decode(int64_t id, int64_t) const override {
+        return pieces_.at(static_cast<size_t>(id));
+    }
 
-// ------------------------------------------------------------------ Unicode
-
-struct Character {
-    int32_t code;
-    uint8_t size;  // bytes
+  private:
+    std::vector<std::string> pieces_;
+    std::map<std::string, int64_t> ids_;
 };
 
-#ifdef SEQMIX_CLI_UTF8PROC
+constexpr int64_t kBegin = 1, kFirstByte = 3, kBytes = 256;
 
-enum class Kind : uint8_t { space, letter, number, other };
-
-Kind kind_of(int32_t code) {
-    if ((code >= 9 && code <= 13) || code == 0x20 || code == 0x85 || code == 0xa0 ||
-        code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029 ||
-        code == 0x202f || code == 0x205f || code == 0x3000) {
-        return Kind::space;
-    }
-    switch (utf8proc_category(code)) {
-        case UTF8PROC_CATEGORY_LU:
-        case UTF8PROC_CATEGORY_LL:
-        case UTF8PROC_CATEGORY_LT:
-        case UTF8PROC_CATEGORY_LM:
-        case UTF8PROC_CATEGORY_LO: return Kind::letter;
-        case UTF8PROC_CATEGORY_ND:
-        case UTF8PROC_CATEGORY_NL:
-        case UTF8PROC_CATEGORY_NO: return Kind::number;
-        default: return Kind::other;
-    }
-}
-
-std::vector<Character> characters_of(std::string_view text) {
-    std::vector<Character> characters;
-    const auto* at = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
-    for (size_t i = 0; i < text.size();) {
-        utf8proc_int32_t code = 0;
-        const utf8proc_ssize_t size =
-            utf8proc_iterate(at + i, static_cast<utf8proc_ssize_t>(text.size() - i), &code);
-        if (size <= 0) {
-            throw Failure(kUsage, "the text is not UTF-8 at byte " + std::to_string(i));
+class Llama2c : public Tokenizer {
+  public:
+    Llama2c(const std::string& path, int64_t vocab) : path_(path) {
+        const std::string content = read_file(path);
+        size_t at = 4;
+        const auto left = [&] { return content.size() - at; };
+        while (content.size() > 4 && left() > 0) {
+            if (left() < 8) damaged("it ends inside a piece");
+            const auto score = std::bit_cast<float>(number(content, at));
+            const uint32_t length = number(content, at + 4);
+            at += 8;
+            if (length > left()) damaged("it ends inside a piece");
+            if (!std::isfinite(score)) damaged("a score is not finite");
+            const std::string piece = content.substr(at, length);
+            at += length;
+            ids_.emplace(piece, static_cast<int64_t>(pieces_.size()));  // the first of equal ones
+            pieces_.push_back(piece);
+            scores_.push_back(score);
         }
-        characters.push_back({code, static_cast<uint8_t>(size)});
-        i += static_cast<size_t>(size);
-    }
-    return characters;
-}
-
-std::string compose(std::string_view text) {
-    utf8proc_uint8_t* made = nullptr;
-    const utf8proc_ssize_t size =
-        utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                     static_cast<utf8proc_ssize_t>(text.size()), &made,
-                     static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-    const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(made, &std::free);
-    if (size < 0) {
-        throw Failure(kFailed, std::string("normalising a text: ") + utf8proc_errmsg(size));
-    }
-    return std::string(reinterpret_cast<const char*>(made), static_cast<size_t>(size));
-}
-
-#else
-
-// A constructor without the library has refused already.
-enum class Kind : uint8_t { space, letter, number, other };
-Kind kind_of(int32_t) { return Kind::other; }
-std::vector<Character> characters_of(std::string_view) { return {}; }
-std::string compose(std::string_view text) { return std::string(text); }
-
-#endif
-
-// The character that stands for a byte in a vocabulary: itself where it is printable, the others from
-// U+0100 on, in order.
-std::vector<int32_t> byte_characters() {
-    std::vector<int32_t> characters(256);
-    int32_t next = 0x100;
-    for (int32_t byte = 0; byte < 256; ++byte) {
-        const bool itself =
-            (byte >= '!' && byte <= '~') || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
-        characters[static_cast<size_t>(byte)] = itself ? byte : next++;
-    }
-    return characters;
-}
-
-// The bytes that a token of the vocabulary stands for; itself where one of its characters stands for
-// none (an added token).
-std::string bytes_of_token(const std::string& token) {
-    static const std::unordered_map<int32_t, char> bytes = [] {
-        std::unordered_map<int32_t, char> made;
-        const std::vector<int32_t> characters = byte_characters();
-        for (size_t byte = 0; byte < characters.size(); ++byte) {
-            made.emplace(characters[byte], static_cast<char>(byte));
+        if (static_cast<int64_t>(pieces_.size()) != vocab) {
+            damaged(std::to_string(pieces_.size()) + " pieces, expected the model's " +
+                    std::to_string(vocab));
         }
-        return made;
-    }();
-    std::string result;
-    for (size_t i = 0; i < token.size();) {
-        // All of them have one or two bytes of UTF-8.
-        const auto lead = static_cast<unsigned char>(token[i]);
-        int32_t code = lead;
-        size_t size = 1;
-        if (lead >= 0xc2 && lead <= 0xdf && i + 1 < token.size()) {
-            code = (lead & 0x1f) << 6 | (static_cast<unsigned char>(token[i + 1]) & 0x3f);
-            size = 2;
-        }
-        const auto found = bytes.find(code);
-        if (lead >= 0xe0 || found == bytes.end()) {
-            return token;
-        }
-        result += found->second;
-        i += size;
+        if (vocab < kFirstByte + kBytes) damaged("it has no pieces for bytes");
     }
-    return result;
-}
 
-// GPT-2's pattern: 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
-// The number of characters that match at `at`; at least 1.
-size_t match_length(const std::vector<Character>& text, size_t at) {
-    const auto code = [&](size_t i) { return i < text.size() ? text[i].code : -1; };
-    if (code(at) == '\'') {
-        const int32_t first = code(at + 1), second = code(at + 2);
-        if (first == 's' || first == 't' || first == 'm' || first == 'd') {
-            return 2;
+    std::vector<int64_t> encode(std::string_view text, bool begins) const override {
+        std::vector<int64_t> ids;
+        if (begins) ids.push_back(kBegin);
+        if (text.empty()) return ids;
+        std::vector<int64_t> parts;
+        if (const auto space = ids_.find(" "); begins && space != ids_.end()) {
+            parts.push_back(space->second);
         }
-        if ((first == 'r' && second == 'e') || (first == 'v' && second == 'e') ||
-            (first == 'l' && second == 'l')) {
-            return 3;
+        while (!text.empty()) {
+            const size_t size = character_size(text);
+            if (const auto found = ids_.find(text.substr(0, size)); found != ids_.end()) {
+                parts.push_back(found->second);
+            } else {
+                for (const char c : text.substr(0, size)) {
+                    parts.push_back(kFirstByte + static_cast<unsigned char>(c));
+                }
+            }
+            text.remove_prefix(size);
         }
+        merge(parts);
+        ids.insert(ids.end(), parts.begin(), parts.end());
+        return ids;
     }
-    size_t end = code(at) == ' ' && at + 1 < text.size() ? at + 1 : at;
-    if (const Kind kind = kind_of(code(end)); kind != Kind::space) {
-        while (end < text.size() && kind_of(code(end)) == kind) {
-            ++end;
+
+    std::string decode(int64_t id, int64_t previous) const override {
+        if (id >= kFirstByte && id < kFirstByte + kBytes) {
+            return std::string(1, static_cast<char>(id - kFirstByte));
         }
-        return end - at;
+        const std::string& piece = pieces_.at(static_cast<size_t>(id));
+        return previous == kBegin && piece.starts_with(' ') ? piece.substr(1) : piece;
     }
-    for (end = at; end < text.size() && kind_of(code(end)) == Kind::space;) {
-        ++end;
+
+    int64_t end() const override { return kBegin; }
+
+  private:
+    [[noreturn]] void damaged(const std::string& what) const {
+        throw Failure(kCannotRead, path_ + ": not a tokenizer of this model: " + what);
     }
-    // The last space before a word belongs to the word.
-    return end == text.size() || end - at == 1 ? end - at : end - at - 1;
-}
+    static uint32_t number(const std::string& bytes, size_t at) {
+        uint32_t value = 0;
+        for (size_t i = 4; i-- > 0;) {
+            value = value << 8 | static_cast<unsigned char>(bytes[at + i]);
+        }
+        return value;
+    }
 
-// ------------------------------------------------------------------ the file
+    // Joins the neighbours whose joint piece scores highest, the leftmost of equals, until none do.
+    void merge(std::vector<int64_t>& parts) const {
+        struct Pair {
+            float score;
+            size_t left, right;
+            int64_t left_id, right_id, id;  // as they were when it was found
+            bool operator<(const Pair& other) const {
+                return score != other.score ? score < other.score : left > other.left;
+            }
+        };
+        constexpr int64_t kGone = -1;
+        const size_t n = parts.size();
+        std::vector<size_t> next(n), before(n);
+        std::priority_queue<Pair> queue;
+        const auto look = [&](size_t left, size_t right) {
+            if (right >= n || left >= n) return;
+            const auto found = ids_.find(pieces_[static_cast<size_t>(parts[left])] +
+                                         pieces_[static_cast<size_t>(parts[right])]);
+            if (found != ids_.end()) {
+                queue.push({scores_[static_cast<size_t>(found->second)], left, right, parts[left],
+                            parts[right], found->second});
+            }
+        };
+        for (size_t i = 0; i < n; ++i) {
+            next[i] = i + 1;
+            before[i] = i == 0 ? n : i - 1;
+        }
+        for (size_t i = 0; i + 1 < n; ++i) look(i, i + 1);
+        while (!queue.empty()) {
+            const Pair pair = queue.top();
+            queue.pop();
+            if (parts[pair.left] != pair.left_id || parts[pair.right] != pair.right_id ||
+                next[pair.left] != pair.right) {
+                continue;  // one of the two was joined elsewhere
+            }
+            parts[pair.left] = pair.id;
+            parts[pair.right] = kGone;
+            next[pair.left] = next[pair.right];
+            if (next[pair.left] < n) before[next[pair.left]] = pair.left;
+            look(before[pair.left], pair.left);
+            look(pair.left, next[pair.left]);
+        }
+        std::erase(parts, kGone);
+    }
 
-[[noreturn]] void refuse(const std::string& path, const std::string& what) {
-    throw Failure(kCannotRead, path + ": " + what);
-}
-
-std::string type_of(const Value& object) {
-    return object.is_object() && object.contains("type") && object["type"].is_string()
-               ? object["type"].get<std::string>()
-               : std::string(object.is_null() ? "none" : "of an unknown kind");
-}
-
-bool flag(const Value& object, const char* name) {
-    return object.contains(name) && object[name].is_boolean() && object[name].get<bool>();
-}
-
-uint64_t pair_of(int32_t left, int32_t right) {
-    return static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right);
-}
+    std::string path_;
+    std::vector<std::string> pieces_;
+    std::vector<float> scores_;
+    std::map<std::string, int64_t, std::less<>> ids_;
+};
 
 }  // namespace
 
-Tokenizer::Tokenizer(const std::string& content, const std::string& path) {
-#ifndef SEQMIX_CLI_UTF8PROC
-    refuse(path, "this program was built without utf8proc, which tokenizers need");
-#endif
-    const Value file = Value::parse(content, nullptr, false);
-    if (!file.is_object() || !file.contains("model")) {
-        refuse(path, "expected a JSON object with 'model' (tokenizer.json)");
-    }
-    const Value& model = file["model"];
-    const auto part = [&](const char* name) { return file.contains(name) ? file[name] : Value(); };
-    if (type_of(model) != "BPE") {
-        refuse(path, "the model is " + type_of(model) + ", expected BPE");
-    }
-    for (const char* name : {"dropout", "continuing_subword_prefix", "end_of_word_suffix"}) {
-        if (model.contains(name) && !model[name].is_null() && model[name] != "" &&
-            model[name] != 0) {
-            refuse(path, std::string("the model's '") + name + "' is not supported");
-        }
-    }
-    whole_words_ = flag(model, "ignore_merges");
-    if (const Value normalizer = part("normalizer"); !normalizer.is_null()) {
-        if (type_of(normalizer) != "NFC") {
-            refuse(path, "the normalizer is " + type_of(normalizer) + ", expected NFC or none");
-        }
-        nfc_ = true;
-    }
-    const Value before = part("pre_tokenizer");
-    if (type_of(before) != "ByteLevel" ||
-        (before.contains("use_regex") && before["use_regex"] != true)) {
-        refuse(path, "the pre_tokenizer is " + type_of(before) +
-                         ", expected ByteLevel with GPT-2's pattern");
-    }
-    prefix_space_ = flag(before, "add_prefix_space");
-    for (const char* name : {"post_processor", "decoder"}) {
-        if (const Value step = part(name); !step.is_null() && type_of(step) != "ByteLevel") {
-            refuse(path,
-                   std::string("the ") + name + " is " + type_of(step) + ", expected ByteLevel");
-        }
-    }
-
-    // The vocabulary.
-    if (!model.contains("vocab") || !model["vocab"].is_object() || !model.contains("merges") ||
-        !model["merges"].is_array()) {
-        refuse(path, "the model has no 'vocab' object or no 'merges' array");
-    }
-    const auto id_of = [&](const Value& value, const std::string& token) {
-        if (!value.is_number_integer() || value.get<int64_t>() < 0 ||
-            value.get<int64_t>() >= kMostIds) {
-            refuse(path, "the id of token '" + printable(token) + "' is " + value.dump() +
-                             ", expected 0 to " + std::to_string(kMostIds - 1));
-        }
-        return value.get<int32_t>();
-    };
-    const auto set_bytes = [&](int32_t id, const std::string& bytes) {
-        if (bytes_.size() <= static_cast<size_t>(id)) {
-            bytes_.resize(static_cast<size_t>(id) + 1);
-        }
-        bytes_[static_cast<size_t>(id)] = bytes;
-    };
-    std::unordered_map<std::string, int32_t> ids;
-    for (const auto& [token, value] : model["vocab"].items()) {
-        const int32_t id = id_of(value, token);
-        ids.emplace(token, id);
-        set_bytes(id, bytes_of_token(token));
-        if (whole_words_) {
-            words_.emplace(bytes_of_token(token), id);
-        }
-    }
-    const std::vector<int32_t> characters = byte_characters();
-    for (size_t byte = 0; byte < 256; ++byte) {
-        const auto code = static_cast<uint32_t>(characters[byte]);
-        const std::string token = code < 0x80
-                                      ? std::string(1, static_cast<char>(code))
-                                      : std::string{static_cast<char>(0xc0 | code >> 6),
-                                                    static_cast<char>(0x80 | (code & 0x3f))};
-        const auto found = ids.find(token);
-        const bool never = byte == 0xc0 || byte == 0xc1 || byte >= 0xf5;  // in UTF-8
-        if (found == ids.end() && !never) {
-            refuse(path, "the vocabulary has no token for byte " + std::to_string(byte));
-        }
-        byte_ids_[byte] = found == ids.end() ? -1 : found->second;
-    }
-    int32_t rank = 0;
-    for (const Value& merge : model["merges"]) {
-        std::string left, right;
-        if (merge.is_string()) {  // "a b"; newer files: ["a","b"]
-            const auto text = merge.get<std::string>();
-            const size_t space = text.find(' ');
-            left = text.substr(0, space);
-            right = space == std::string::npos ? "" : text.substr(space + 1);
-        } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() &&
-                   merge[1].is_string()) {
-            left = merge[0].get<std::string>();
-            right = merge[1].get<std::string>();
-        }
-        const auto a = ids.find(left), b = ids.find(right), both = ids.find(left + right);
-        if (a == ids.end() || b == ids.end() || both == ids.end()) {
-            refuse(path, "merge " + std::to_string(rank) + ", " + printable(merge.dump()) +
-                             ", is not of tokens of the vocabulary");
-        }
-        merges_.try_emplace(pair_of(a->second, b->second), Merge{rank, both->second});
-        ++rank;
-    }
-
-    for (const Value& token : part("added_tokens")) {
-        if (!token.is_object() || !token.contains("content") || !token["content"].is_string() ||
-            !token.contains("id") || token["content"].get_ref<const std::string&>().empty()) {
-            refuse(path, "an added token has no 'content' or no 'id'");
-        }
-        std::string text = token["content"].get<std::string>();
-        const int32_t id = id_of(token["id"], text);
-        for (const char* name : {"single_word", "lstrip", "rstrip"}) {
-            if (flag(token, name)) {
-                refuse(path, "added token '" + printable(text) + "' has '" + name +
-                                 "', which is not supported");
-            }
-        }
-        set_bytes(id, bytes_of_token(text));
-        if (flag(token, "special")) {
-            special_.insert(id);
-        }
-        const bool normalized = flag(token, "normalized");
-        if (normalized && nfc_) {
-            text = compose(text);
-        }
-        std::vector<Added>& same =
-            (normalized ? normalized_added_ : raw_added_)[static_cast<unsigned char>(text[0])];
-        same.push_back({text, id});
-        std::stable_sort(same.begin(), same.end(), [](const Added& x, const Added& y) {
-            return x.content.size() > y.content.size();
-        });
-    }
+std::unique_ptr<const Tokenizer> character_tokenizer(const std::string& characters, int64_t vocab) {
+    return std::make_unique<Characters>(characters, vocab);
 }
 
-// ------------------------------------------------------------------ encoding
-
-template <class Between>
-void Tokenizer::split_added(const AddedSet& set, std::string_view text, std::vector<int64_t>& ids,
-                            const Between& between) const {
-    size_t begin = 0;
-    for (size_t i = 0; i < text.size();) {
-        const Added* found = nullptr;
-        for (const Added& added : set[static_cast<unsigned char>(text[i])]) {
-            if (text.substr(i).starts_with(added.content)) {
-                found = &added;
-                break;
-            }
-        }
-        if (found == nullptr) {
-            ++i;
-            continue;
-        }
-        between(text.substr(begin, i - begin));
-        ids.push_back(found->id);
-        begin = i += found->content.size();
-    }
-    between(text.substr(begin));
+std::unique_ptr<const Tokenizer> read_llama2c_tokenizer(const std::string& path, int64_t vocab) {
+    return std::make_unique<Llama2c>(path, vocab);
 }
 
-std::vector<int64_t> Tokenizer::encode(std::string_view text) const {
-    std::vector<int64_t> ids;
-    characters_of(text);  // throws where it is not UTF-8
-    split_added(raw_added_, text, ids, [&](std::string_view part) {
-        const std::string composed = nfc_ ? compose(part) : std::string(part);
-        split_added(normalized_added_, composed, ids,
-                    [&](std::string_view rest) { encode_normalized(rest, ids); });
-    });
-    return ids;
+std::unique_ptr<const Tokenizer> read_tokenizer(const std::string& path, int64_t vocab) {
+    const std::string content = read_file(path);
+    if (!content.starts_with('{')) {
+        return read_llama2c_tokenizer(path, vocab);
+    }
+    auto tokenizer = std::make_unique<BytePair>(content, path);
+    if (tokenizer->size() > vocab) {
+        throw Failure(kCannotRead, path + ": has ids up to " +
+                                       std::to_string(tokenizer->size() - 1) +
+                                       ", and the model a vocabulary of " + std::to_string(vocab));
+    }
+    return tokenizer;
 }
 
-void Tokenizer::encode_normalized(std::string_view text, std::vector<int64_t>& ids) const {
-    if (text.empty()) {
-        return;
-    }
-    std::string with_space;
-    if (prefix_space_ &&
-        kind_of(characters_of(text.substr(0, 4 < text.size() ? 4 : text.size())).front().code) !=
-            Kind::space) {
-        with_space = " " + std::string(text);
-        text = with_space;
-    }
-    const std::vector<Character> characters = characters_of(text);
-    for (size_t i = 0, byte = 0; i < characters.size();) {
-        const size_t length = match_length(characters, i);
-        size_t size = 0;
-        for (size_t end = i + length; i < end; ++i) {
-            size += characters[i].size;
-        }
-        encode_piece(text.substr(byte, size), ids);
-        byte += size;
-    }
-}
-
-void Tokenizer::encode_piece(std::string_view piece, std::vector<int64_t>& ids) const {
-    if (whole_words_) {
-        if (const auto found = words_.find(std::string(piece)); found != words_.end()) {
-            ids.push_back(found->second);
-            return;
-        }
-    }
-    // A list of symbols, and the merges that are due in a heap: n log n for the longest word.
-    struct Symbol {
-        int32_t id;
-        int64_t previous, next;  // -1: none
-    };
-    struct Due {
-        int32_t rank, id;
-        int64_t at;
-        uint64_t pair;  // what was there; another by now, and the merge is off
-        bool operator>(const Due& other) const {
-            return rank != other.rank ? rank > other.rank : at > other.at;
-        }
-    };
-    const auto count = static_cast<int64_t>(piece.size());
-    std::vector<Symbol> symbols;
-    for (int64_t i = 0; i < count; ++i) {
-        symbols.push_back({byte_ids_[static_cast<unsigned char>(piece[static_cast<size_t>(i)])],
-                           i - 1, i + 1 < count ? i + 1 : -1});
-    }
-    std::priority_queue<Due, std::vector<Due>, std::greater<>> due;
-    const auto symbol = [&](int64_t i) -> Symbol& { return symbols[static_cast<size_t>(i)]; };
-    const auto look_at = [&](int64_t i) {
-        if (i < 0 || symbol(i).next < 0) {
-            return;
-        }
-        const uint64_t pair = pair_of(symbol(i).id, symbol(symbol(i).next).id);
-        if (const auto found = merges_.find(pair); found != merges_.end()) {
-            due.push({found->second.rank, found->second.id, i, pair});
-        }
-    };
-    for (int64_t i = 0; i + 1 < count; ++i) {
-        look_at(i);
-    }
-    while (!due.empty()) {
-        const Due merge = due.top();
-        due.pop();
-        Symbol& left = symbol(merge.at);
-        if (left.id < 0 || left.next < 0 || pair_of(left.id, symbol(left.next).id) != merge.pair) {
-            continue;
-        }
-        Symbol& right = symbol(left.next);
-        left.id = merge.id;
-        left.next = right.next;
-        right.id = -1;
-        if (left.next >= 0) {
-            symbol(left.next).previous = merge.at;
-        }
-        look_at(left.previous);
-        look_at(merge.at);
-    }
-    for (int64_t i = 0; i >= 0 && i < count; i = symbol(i).next) {
-        ids.push_back(symbol(i).id);
-    }
-}
-
-// ------------------------------------------------------------------ decoding
-
-const std::string& Tokenizer::bytes_of(int64_t id) const {
-    static const std::string none;
-    return id >= 0 && id < size() ? bytes_[static_cast<size_t>(id)] : none;
-}
-
-std::string Tokenizer::decode(const std::vector<int64_t>& ids) const {
-    CharacterStream stream;
-    std::string text;
-    for (const int64_t id : ids) {
-        text += stream.put(bytes_of(id));
-    }
-    return text + stream.end();
-}
+// ------------------------------------------------------------------ characters
 
 namespace {
 

@@ -1,62 +1,36 @@
-// Byte-level byte-pair encoding as tokenizer.json describes it (GPT-2's and GPT-NeoX's kinds): text to
-// ids and back, id for id what the package `tokenizers` gives. Sources: Radford et al. 2019 (GPT-2)
-// for bytes, pattern and merges; the format is that of `tokenizers` 0.23.
+// Text of models that are not bytes: what `--tokenizer` and `--characters` say, or a tokenizer.json
+// (byte_pair.h) beside the checkpoint.
 //
-// Encoding: added tokens are found in the text (the leftmost, of those the longest); what lies between
-// is normalised (NFC, if the file says so) and cut by GPT-2's pattern; of each piece's bytes, pairs
-// merge by rising rank, leftmost first. What a file asks for beyond that is refused by name.
+// tokenizer.bin of llama2.c: u32 longest piece; then for each id f32 score, i32 length, the piece. Ids 0,
+// 1, 2 are unknown, begin (and end) and an older end; 3 to 258 bytes, written <0xHH>. Source:
+// github.com/karpathy/llama2.c.
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 namespace seqmix_cli {
 
 class Tokenizer {
   public:
-    // `content` of the file `path`, which messages name. Throws Failure(kCannotRead).
-    Tokenizer(const std::string& content, const std::string& path);
-
-    // Throws Failure(kUsage) where the text is not UTF-8.
-    std::vector<int64_t> encode(std::string_view text) const;
-    // The bytes of a token, which may be a part of a character; none of ids that no token has (rows
-    // that a model's table is padded with).
-    const std::string& bytes_of(int64_t id) const;
-    // A mark like <|endoftext|>, which is no part of a text.
-    bool is_special(int64_t id) const { return special_.contains(id); }
-    // All of it, as UTF-8: what is not becomes U+FFFD.
-    std::string decode(const std::vector<int64_t>& ids) const;
-    int64_t size() const { return static_cast<int64_t>(bytes_.size()); }  // 1 + the largest id
-
-  private:
-    struct Added {
-        std::string content;
-        int32_t id;
-    };
-    struct Merge {
-        int32_t rank, id;
-    };
-    // By the first byte, the longest first.
-    using AddedSet = std::vector<Added>[256];
-
-    void encode_normalized(std::string_view text, std::vector<int64_t>& ids) const;
-    void encode_piece(std::string_view piece, std::vector<int64_t>& ids) const;
-    template <class Between>
-    void split_added(const AddedSet& set, std::string_view text, std::vector<int64_t>& ids,
-                     const Between& between) const;
-
-    bool nfc_ = false, prefix_space_ = false, whole_words_ = false;
-    int32_t byte_ids_[256] = {};
-    std::unordered_map<uint64_t, Merge> merges_;      // of a pair of ids
-    std::unordered_map<std::string, int32_t> words_;  // by bytes; for whole_words_
-    AddedSet raw_added_, normalized_added_;
-    std::vector<std::string> bytes_;  // by id
-    std::unordered_set<int64_t> special_;
+    virtual ~Tokenizer() = default;
+    // `begins`: the text is the beginning of a document, which some vocabularies mark.
+    virtual std::vector<int64_t> encode(std::string_view text, bool begins) const = 0;
+    // What a token adds to the text after `previous` (-1: nothing).
+    virtual std::string decode(int64_t id, int64_t previous) const = 0;
+    virtual int64_t end() const { return -1; }  // the id that ends a text; -1: none
 };
+
+// Id i is the i-th of the UTF-8 characters.
+std::unique_ptr<const Tokenizer> character_tokenizer(const std::string& characters, int64_t vocab);
+// Refuses a file that is damaged or has another number of pieces than the model.
+std::unique_ptr<const Tokenizer> read_llama2c_tokenizer(const std::string& path, int64_t vocab);
+// The same, or a tokenizer.json, by what the file holds.
+std::unique_ptr<const Tokenizer> read_tokenizer(const std::string& path, int64_t vocab);
 
 // Cuts bytes that come piece by piece into whole characters; what can be none becomes U+FFFD.
 class CharacterStream {

@@ -117,7 +117,8 @@ struct MixerCases {
     // Outputs come from transforms over many tokens: a later token may change earlier outputs within
     // the tolerance, and one that is no number may reach them.
     bool spreads = false;
-    const char* lanes = nullptr;  // attribute that counts the lanes of `materialize`
+    const char* lanes = nullptr;       // attribute that counts the lanes of `materialize`
+    const char* lane_width = nullptr;  // attribute that is the width of a lane's values; null: 1
     std::vector<BenchShape> benches = {};
 };
 

@@ -77,6 +77,7 @@ class Plan {
     std::vector<StateTensor> states;
     Capabilities capabilities;
     int64_t chunk = 0;
+    int64_t max_tokens = 0;  // of one sequence, by all calls together; 0: any number
     bool reverse = false;
 
     const Slot* find(int32_t slot) const;

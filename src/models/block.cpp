@@ -31,6 +31,7 @@ constexpr AttributeSpec kAttributes[] = {
     {"norm", AttributeType::str, "rms", 0, 0, "rms|layer|batch|none",
      "normalisation before the mixer"},
     {"norm_eps", AttributeType::f64, "1e-5", 0, 1, nullptr, "epsilon of the norm"},
+    {"norm_bias", AttributeType::boolean, "true", 0, 0, nullptr, "a LayerNorm has a bias"},
     {"postnorm", AttributeType::boolean, "false", 0, 0, nullptr,
      "y = norm(x + mixer(x)): the norm comes last"},
     {"residual", AttributeType::boolean, "true", 0, 0, nullptr, "x is added to the mixer's output"},
@@ -130,6 +131,7 @@ Status describe_inner(const Attributes& given, BlockPlan& plan) {
     plan.capabilities.constant_state = plan.inner->capabilities.constant_state;
     plan.capabilities.materialize = plan.inner->capabilities.materialize;
     plan.chunk = plan.inner->chunk;
+    plan.max_tokens = plan.inner->max_tokens;
     if (mixer->schema->capabilities.reversible) {
         plan.reverse = plan.inner->attributes.flag("reverse");
     }
@@ -150,12 +152,13 @@ Status describe(const Attributes& given, std::unique_ptr<Plan>& out) {
         norm.set("d_model", plan->D);
         norm.set("kind", kind);
         norm.set("eps", given.f64("norm_eps"));
+        norm.set("bias", given.flag("norm_bias"));
         SEQMIX_TRY(resolve_attributes(*norm_mixer.schema, norm, &resolved));
         SEQMIX_TRY(norm_mixer.describe(resolved, plan->norm));
     } else {
         remove_slot(*plan, "norm.weight");
     }
-    if (kind != "layer" && kind != "batch") {
+    if (kind != "batch" && (kind != "layer" || !given.flag("norm_bias"))) {
         remove_slot(*plan, "norm.bias");
     }
     if (kind != "batch") {
@@ -268,7 +271,7 @@ void materialize(const Bound& base, const MaterializeCall& call) {
             reference::batch_norm(call.tokens, plan.D, x, w[kNormWeight], w[kNormBias],
                                   w[kNormMean], w[kNormVariance], eps, normed.data());
         } else {
-            (w[kNormBias] != nullptr ? reference::layer_norm : reference::rms_norm)(
+            (plan.attributes.str("norm") == "layer" ? reference::layer_norm : reference::rms_norm)(
                 call.tokens, plan.D, x, w[kNormWeight], w[kNormBias], eps, normed.data());
         }
         slots[kX] = {normed.data(), plan.D, 0};

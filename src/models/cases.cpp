@@ -38,6 +38,18 @@ const MixerCases embedding_cases = {
                  .limit = Limit::copy}},
 };
 
+extern const MixerCases positions_cases;
+const MixerCases positions_cases = {
+    .type = "positions",
+    .cases = {{.name = "d17",
+               .attributes = R"({"d_model":17,"max_tokens":2048})",
+               .shapes = {{2, 7}, {1, 1}, {2, 64}, {1, 513}}}},
+    .sweeps = {{.name = "widths", .attributes = R"({"d_model":$,"max_tokens":2048})"}},
+    .long_runs = {{.name = "d2",
+                   .attributes = R"({"d_model":2,"max_tokens":65536})",
+                   .shapes = {{1, 65536}}}},
+};
+
 extern const MixerCases linear_cases;
 const MixerCases linear_cases = {
     .type = "linear",
@@ -149,9 +161,19 @@ const MixerCases mlp_cases = {
               {.name = "tanh",
                .attributes = R"({"d_model":17,"d_hidden":48,"activation":"gelu_tanh"})",
                .shapes = {{2, 7}, {1, 1}, {2, 64}}},
-              {.name = "no_bias",
-               .attributes = R"({"d_model":32,"d_hidden":64,"bias":false})",
-               .shapes = {{2, 7}, {2, 64}}}},
+              {.name = "swiglu",
+               .attributes =
+                   R"({"d_model":32,"d_hidden":37,"bias":false,"gated":true,"activation":"silu"})",
+               .shapes = {{2, 7}, {2, 64}}},
+              {.name = "geglu",
+               .attributes = R"({"d_model":9,"d_hidden":20,"gated":true})",
+               .shapes = {{2, 7}}},
+              {.name = "silu",
+               .attributes = R"({"d_model":9,"d_hidden":20,"activation":"silu"})",
+               .shapes = {{2, 7}}},
+              {.name = "relu",
+               .attributes = R"({"d_model":9,"d_hidden":20,"activation":"relu","bias":false})",
+               .shapes = {{2, 7}}}},
     .sweeps = {{.name = "hidden", .attributes = R"({"d_model":5,"d_hidden":$})"},
                {.name = "width",
                 .attributes = R"({"d_model":$,"d_hidden":6,"activation":"gelu_tanh"})"}},
@@ -247,6 +269,16 @@ const MixerCases stack_cases = {
                .shapes = {{2, 7}, {2, 64}},
                .absent = {"embeds", "x"},
                .weights = "bf16"},
+              // Attention between Mamba layers: one state of both kinds.
+              {.name = "attention",
+               .attributes = SEQMIX_STACK_CONFIG(
+                   R"("vocab_size":29,"hidden_size":16,"intermediate_size":32,"state_size":4,)"
+                   R"("conv_kernel":4,"time_step_rank":1,"num_hidden_layers":3,"use_bias":false,)"
+                   R"("use_conv_bias":true,"tie_word_embeddings":true,"attn_layer_idx":[1],)"
+                   R"("max_position_embeddings":2048,"attn_cfg":{"num_heads":4,"causal":true,)"
+                   R"("num_heads_kv":2,"rotary_emb_dim":4})"),
+               .shapes = {{2, 7}, {2, 64}},
+               .absent = {"embeds", "x"}},
               {.name = "embeds",
                .attributes = SEQMIX_STACK_CONFIG(
                    R"("vocab_size":29,"hidden_size":16,"intermediate_size":32,"state_size":8,)"

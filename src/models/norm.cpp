@@ -15,8 +15,9 @@ enum : int32_t { kX = 0, kY = 1, kWeightSlot = 2, kBias = 3, kMean = 4, kVarianc
 constexpr AttributeSpec kAttributes[] = {
     {"d_model", AttributeType::i64, nullptr, 1, kMaxSize, nullptr, "width D"},
     {"kind", AttributeType::str, "rms", 0, 0, "rms|layer|batch",
-     "RMSNorm, LayerNorm with a bias, or BatchNorm with fixed statistics"},
+     "RMSNorm, LayerNorm, or BatchNorm with fixed statistics"},
     {"eps", AttributeType::f64, "1e-5", 0, 1, nullptr, "added to the mean square or variance"},
+    {"bias", AttributeType::boolean, "true", 0, 0, nullptr, "a LayerNorm has a bias"},
 };
 constexpr SlotSpec kSlots[] = {
     {kX, "x", Role::input, false, kReal, "(B,T,D)", "input"},
@@ -59,7 +60,7 @@ Status describe(const Attributes& attributes, std::unique_ptr<Plan>& out) {
     plan->batch = attributes.str("kind") == "batch";
     plan->sizes = {{"D", plan->D}};
     SEQMIX_TRY(resolve_slots(kSchema, *plan));
-    if (!plan->layer && !plan->batch) {
+    if (!plan->batch && (!plan->layer || !attributes.flag("bias"))) {
         remove_slot(*plan, "bias");
     }
     if (!plan->batch) {

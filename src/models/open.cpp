@@ -1,4 +1,6 @@
 // From a checkpoint's list of children to bound layers.
+#include <cstring>
+
 #include "models/formats/checkpoint.h"
 #include "models/stack.h"
 #include "runtime/registry.h"
@@ -35,8 +37,25 @@ Status read_options(const Attributes& given, PlanOptions* out) {
     return Status();
 }
 
+// (rows, columns) of any stored type as (columns, rows), in memory of the store.
+void transpose(Allocator allocator, WeightStore::Entry* entry) {
+    Weight& weight = entry->weight;
+    const int64_t rows = weight.shape[0], columns = weight.shape[1];
+    const auto size = static_cast<size_t>(dtype_size(weight.dtype));
+    entry->copy = Array<std::byte>(rows * columns * static_cast<int64_t>(size), allocator);
+    const auto* from = static_cast<const std::byte*>(weight.data);
+    for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t c = 0; c < columns; ++c) {
+            std::memcpy(entry->copy.data() + static_cast<size_t>(c * rows + r) * size,
+                        from + static_cast<size_t>(r * columns + c) * size, size);
+        }
+    }
+    weight.data = entry->copy.data();
+    weight.shape = {columns, rows};
+}
+
 Status add_tensor(const Plan& plan, const WeightRef& ref, const Checkpoint& checkpoint,
-                  WeightStore* store) {
+                  Allocator allocator, WeightStore* store) {
     const Slot* slot = plan.find(std::string_view(ref.slot));
     const auto found = checkpoint.tensors.find(ref.tensor);
     if (slot == nullptr || found == checkpoint.tensors.end()) {
@@ -47,11 +66,14 @@ Status add_tensor(const Plan& plan, const WeightRef& ref, const Checkpoint& chec
     entry.weight.data = found->second.data;
     entry.weight.dtype = found->second.dtype;
     entry.weight.shape = ref.reshape.empty() ? found->second.shape : ref.reshape;
-    const Dims shape{entry.weight.shape.data(), static_cast<int32_t>(entry.weight.shape.size())};
     if ((slot->dtypes & dtype_bit(entry.weight.dtype)) == 0) {
         return fail(SEQMIX_ERR_DTYPE, "open: tensor '", ref.tensor, "' is ",
                     dtype_name(entry.weight.dtype), ", expected f32, f64, f16 or bf16");
     }
+    if (ref.transposed && entry.weight.shape.size() == 2) {
+        transpose(allocator, &entry);
+    }
+    const Dims shape{entry.weight.shape.data(), static_cast<int32_t>(entry.weight.shape.size())};
     if (match_weight_shape(*slot, shape) < 0) {
         return fail(SEQMIX_ERR_SHAPE, "open: tensor '", ref.tensor, "' shape ", shape,
                     ", expected ", slot->shape_text, " as ",
@@ -76,7 +98,7 @@ Status make_child(const ChildSpec& spec, const Checkpoint& checkpoint, Allocator
     store->keep.assign(checkpoint.files.begin(), checkpoint.files.end());
     store->keep.insert(store->keep.end(), checkpoint.copies.begin(), checkpoint.copies.end());
     for (const WeightRef& ref : spec.weights) {
-        SEQMIX_TRY(add_tensor(*planned->plan, ref, checkpoint, store.get()));
+        SEQMIX_TRY(add_tensor(*planned->plan, ref, checkpoint, allocator, store.get()));
     }
     std::shared_ptr<LayerCore> core;
     if (spec.missing.empty()) {

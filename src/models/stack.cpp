@@ -281,7 +281,7 @@ Status make_stack(const StackSpec& spec, std::vector<std::shared_ptr<const Layer
     for (size_t i = 0; i < children.size(); ++i) {
         const std::string& role = children[i]->role;
         const auto index = static_cast<int32_t>(i);
-        if (role == "block") {
+        if (role == "block" || role == "positions") {
             plan->blocks.push_back(index);
         } else {
             (role == "norm"   ? plan->norm

@@ -115,6 +115,7 @@ class ForwardCall {
     Status check_distinct_rows();
     Status make_room();
     void start_cursors();
+    Status check_lengths() const;
     Status run_chunks(const seqmix_forward_options& options);
     // Token i of a row, in order of processing.
     Place place_of(const Cursor& cursor, int64_t i) const {
@@ -276,6 +277,35 @@ void ForwardCall::start_cursors() {
         longest_ = std::max(longest_, cursor.span.count);
         total_ += static_cast<uint64_t>(cursor.span.count);
     }
+}
+
+// No sequence becomes longer than the layers take. One that goes on counts all tokens of its row since
+// the last reset of the state.
+Status ForwardCall::check_lengths() const {
+    int64_t most = plan_.max_tokens;
+    for (const auto& child : core_.children) {
+        const int64_t limit = child->plan->max_tokens;
+        most = most == 0 || (limit > 0 && limit < most) ? limit : most;
+    }
+    for (int64_t r = 0; most > 0 && r < args_.rows; ++r) {
+        const Cursor& cursor = buffers_.cursors[r];
+        int64_t length = 0, longest = 0, sequence = cursor.sequence;
+        if (state_ != nullptr) {
+            SEQMIX_TRY(row_position(*state_, cursor.span.state_row, &length));
+        }
+        for (int64_t i = 0; seq_idx_ != nullptr && i < cursor.span.count; ++i) {
+            const int64_t next = sequence_at(cursor, i);
+            length = sequence != kNoSequence && next != sequence ? 1 : length + 1;
+            longest = std::max(longest, next < 0 ? 0 : length);
+            sequence = next;
+        }
+        longest = seq_idx_ != nullptr ? longest : length + cursor.span.count;
+        if (longest > most) {
+            return fail(SEQMIX_ERR_CAPACITY, core_.type(), ": row ", r, " goes to token ", longest,
+                        ", the layer takes at most ", most);
+        }
+    }
+    return Status();
 }
 
 // Whether a segment of `count` tokens at `place` keeps every directly written slot one matrix, which
@@ -586,10 +616,11 @@ Status ForwardCall::run(const seqmix_arg* args, size_t n, const seqmix_forward_o
     most_tokens_ = plan_.chunk == kWholeSequence ? args_.tokens : core_.step_tokens;
     std::fill_n(buffers_.matrices, plan_.slot_limit(), Matrix{});
     SEQMIX_TRY(check_distinct_rows());
+    start_cursors();
+    SEQMIX_TRY(check_lengths());
     if (state_ != nullptr) {
         SEQMIX_TRY(make_room());
     }
-    start_cursors();
     zero_padding(plan_, args_);
 
     const bool operation = plan_.mixer->schema->operation;

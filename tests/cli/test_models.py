@@ -127,6 +127,75 @@ class Dna(test_cli.Case):
                                                for t in done["tokens"]))
 
 
+class Transformers(test_cli.Case):
+    def stories(self, *arguments, command="run", tokenizer=None):
+        return [command, "--threads", 1, "--model", shared("data", "stories260k", "stories260K.bin"),
+                "--tokenizer", tokenizer or shared("data", "stories260k", "tok512.bin"), *arguments]
+
+    def test_a_story_byte_for_byte(self):
+        with open(shared("data", "stories260k", "expected_greedy_64.txt"), "rb") as file:
+            expected = file.read()
+        done = self.ok(*self.stories("-n", 64, "--temperature", 0))
+        self.assertEqual(done.stdout, expected)
+        # A session saved and gone on with.
+        first = self.ok(*self.stories("-n", 20, "--temperature", 0, "--save-state", self.path("s")))
+        rest = self.ok(*self.stories("-n", 44, "--temperature", 0, "--load-state", self.path("s")))
+        self.assertEqual(first.stdout + rest.stdout, expected)
+        # The text is encoded as it was decoded: the ids that were generated are those of the text.
+        ids = self.json(*self.stories("-n", 64, "--temperature", 0))["tokens"]
+        text = self.write("text", expected)
+        tokens = self.write("ids", " ".join(map(str, [1] + ids)).encode())
+        scores = [self.json(*self.stories(flag, file, command="score"))["token_nats"]
+                  for flag, file in (("--text", text), ("--tokens", tokens))]
+        self.assertEqual(*scores)
+        self.assertEqual(len(scores[0]), 64)
+
+    def test_bytes_that_are_no_pieces(self):
+        ids = self.json(*self.stories("--echo", "-n", 0, "--prompt", "caf\u00e9 \u2603"))
+        self.assertEqual(ids["tokens"], [])
+        done = self.ok(*self.stories("--echo", "-n", 0, "--prompt", "caf\u00e9 \u2603"))
+        self.assertEqual(done.stdout.decode(), "caf\u00e9 \u2603")
+
+    def test_damaged_tokenizers(self):
+        with open(shared("data", "stories260k", "tok512.bin"), "rb") as file:
+            good = file.read()
+        for name, content in (("empty", b""), ("short", good[:-1]), ("long", good + b"\0"),
+                              ("piece", good + bytes(8)), ("length", good[:8] + b"\xff" * 4 + good[12:]),
+                              ("score", good[:4] + b"\0\0\xc0\x7f" + good[8:])):
+            file = self.write(name, content)
+            self.refused(test_cli.CANNOT_READ, *self.stories("-n", 1, tokenizer=file),
+                         says="not a tokenizer of this model")
+
+    def test_characters_and_options(self):
+        model = shared("data", "makemore", "makemore_transformer.pt")
+        self.refused(test_cli.CANNOT_READ, "inspect", model, says="the option 'n_head' gives it")
+        letters = ".abcdefghijklmnopqrstuvwxyz"
+        base = ["--threads", 1, "--model", model, "--open", "n_head=4"]
+        name = self.write("name", b".emma.")
+        score = self.json("score", *base, "--characters", letters, "--text", name)
+        self.assertAlmostEqual(score["nats"], 9.310778, delta=1e-4)
+        self.refused(test_cli.USAGE, "run", *base, "--characters", letters, "--prompt", ".E",
+                     says="has 'E', which is none of --characters")
+        self.refused(test_cli.USAGE, "run", *base, "--characters", "abc", "--prompt", "a",
+                     says="3 different characters, expected as many as the model's vocabulary, 27")
+
+    def test_attention_maps(self):
+        ids = self.write("ids", b"1 403 407 261 378 432 383 286 261")
+        for lane in (0, 7):
+            result = self.json("plot", "--model", shared("data", "stories260k", "stories260K.bin"),
+                               "--tokens", ids, "--block", 2, "--lane", lane, "--out",
+                               self.path("map.svg"))
+            n, matrix = result["tokens"], result["matrix"]
+            self.assertEqual(n, 9)
+            for i in range(n):
+                row = matrix[i * n:(i + 1) * n]
+                self.assertAlmostEqual(sum(row), 1, delta=1e-12)
+                self.assertTrue(all(x > 0 for x in row[:i + 1]) and not any(row[i + 1:]))
+        self.refused(test_cli.USAGE, "plot", "--model",
+                     shared("data", "stories260k", "stories260K.bin"), "--tokens", ids, "--block", 1,
+                     "--out", self.path("map.svg"), says="no mixing matrix")
+
+
 if __name__ == "__main__":
     test_cli.PROGRAM, source = map(os.path.abspath, sys.argv[1:3])
     SHARED = os.environ.get("SEQMIX_SHARED") or os.path.join(source, "..", "shared")

@@ -1,5 +1,7 @@
 #include "checkpoint.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -85,6 +87,17 @@ void write_checkpoint(const std::string& folder, const std::string& config, Type
         const std::string layer = "backbone.layers." + std::to_string(i) + ".";
         const std::string mixer = layer + "mixer.";
         writer.add(layer + "norm.weight", {d}, 0.5, 1.5, true);
+        const auto attends = json.value("attn_layer_idx", std::vector<int64_t>());
+        if (std::find(attends.begin(), attends.end(), i) != attends.end()) {
+            const nlohmann::json& attention = json.at("attn_cfg");
+            const int64_t heads = attention.at("num_heads").get<int64_t>();
+            const int64_t rows = d + 2 * d / heads * attention.value("num_heads_kv", heads);
+            scaled(mixer + "in_proj.weight", rows, d);
+            writer.add(mixer + "in_proj.bias", {rows}, -0.2, 0.2);
+            scaled(mixer + "out_proj.weight", d, d);
+            writer.add(mixer + "out_proj.bias", {d}, -0.2, 0.2);
+            continue;
+        }
         scaled(mixer + "in_proj.weight", 2 * e, d);
         writer.add(mixer + "conv1d.weight", {e, 1, k}, -0.5, 0.5);
         scaled(mixer + "x_proj.weight", r + 2 * n, e);

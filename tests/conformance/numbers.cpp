@@ -390,9 +390,11 @@ struct Matrix {
 Matrix materialize(const Model& model, const SlotValues& inputs, BatchTime shape, int64_t first,
                    int64_t count, int64_t lane_first, int64_t lanes, Type type) {
     Matrix result;
+    const char* width = model.mixer().lane_width;
+    const int64_t dv = width == nullptr ? 1 : model.attribute(width);
     Buffer m({shape.batch, lanes, count, shape.tokens}, type);
-    Buffer v({shape.batch, lanes, shape.tokens, 1}, type);
-    Buffer y({shape.batch, lanes, count, 1}, type);
+    Buffer v({shape.batch, lanes, shape.tokens, dv}, type);
+    Buffer y({shape.batch, lanes, count, dv}, type);
     std::vector<std::unique_ptr<Buffer>> buffers;
     std::vector<seqmix_arg> args;
     for (const auto& [number, values] : inputs) {
@@ -426,18 +428,20 @@ void run_materialize(const Env& env, BatchTime) {
     const SlotValues inputs = model.inputs(shape.batch, shape.tokens);
     const int64_t lane = all > 5 ? 3 : 0, lanes = std::min<int64_t>(all - lane, 21);
     const Matrix whole = materialize(model, inputs, shape, 0, shape.tokens, lane, lanes, Type::f64);
+    const int64_t dv = whole.v.shape[3];
     Values product(whole.y.shape);
     for (int64_t row = 0; row < shape.batch * lanes; ++row) {
         for (int64_t i = 0; i < shape.tokens; ++i) {
-            double sum = 0.0;
             for (int64_t j = 0; j < shape.tokens; ++j) {
                 const double m =
                     whole.m.data[static_cast<size_t>((row * shape.tokens + i) * shape.tokens + j)];
                 const bool future = model.reverse() ? j < i : j > i;
                 require(!future || !env.facts.causal || m == 0.0, "M sees the future");
-                sum += m * whole.v.data[static_cast<size_t>(row * shape.tokens + j)];
+                for (int64_t d = 0; d < dv; ++d) {
+                    product.data[static_cast<size_t>((row * shape.tokens + i) * dv + d)] +=
+                        m * whole.v.data[static_cast<size_t>((row * shape.tokens + j) * dv + d)];
+                }
             }
-            product.data[static_cast<size_t>(row * shape.tokens + i)] = sum;
         }
     }
     require_close(product, whole.y, 1e-10, "M v against y_core");

@@ -24,8 +24,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
     volatile unsigned keep = sum;
     (void)keep;
-    for (const char* scheme : {"auto", "mamba_ssm", "mamba_hf", "falcon_mamba", "mambalite",
-                               "s4_classifier", "s4_block", "ckcnn", "hyenadna"}) {
+    for (const char* scheme :
+         {"auto", "mamba_ssm", "mamba_hf", "falcon_mamba", "mambalite", "s4_classifier", "s4_block",
+          "ckcnn", "hyenadna", "gpt2", "llama", "llama2c"}) {
         for (const bool lenient : {false, true}) {
             seqmix::StackSpec spec;
             if (!seqmix::plan_stack(checkpoint, {scheme, lenient, {}}, spec).ok()) {

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "../support/llama2c.h"
 #include "../support/shared_data.h"
 #include "../support/torch_zip.h"
 #include "../unit/checkpoint_files.h"
@@ -291,6 +292,28 @@ TEST_F(TorchMutations, FileByHand) {
     config_ = R"({"d_model": 4, "n_layer": 1, "vocab_size": 8})";
     restore();
     damage_torch_file(seqmix_test::small_torch_mamba());
+}
+
+// Only the header can be wrong: any floats are weights.
+TEST_F(LoaderMutations, Llama2c) {
+    const std::string bytes = seqmix_test::llama2c_bytes();
+    const auto accepts = [&](const Mutation& mutation) {
+        folder_.write("model.bin", mutation.bytes);
+        return open_damaged(mutation.what, "model.bin");
+    };
+    std::filesystem::remove(folder_.file("config.json"));
+    EXPECT_TRUE(accepts({bytes, "nothing"})) << seqmix_last_error();
+    const std::string header = bytes.substr(0, 28);
+    std::mt19937_64 random(11);
+    int ran = 0;
+    for (int i = 0; i < kCount; ++i) {
+        const Mutation mutation = flip(header, header.size(), random);
+        ran += accepts({mutation.bytes + bytes.substr(28), mutation.what}) ? 1 : 0;
+        const Mutation shorter = truncate(bytes, bytes.size(), random);
+        EXPECT_FALSE(accepts(shorter)) << shorter.what;
+    }
+    std::printf("llama2.c: %d bit flips of the header, %d accepted\n", kCount, ran);
+    EXPECT_LT(ran, kCount / 8);  // other heads of as many columns, another sign of the vocabulary
 }
 
 // A program in place of the state dict: nothing runs, and the message names what it wanted.

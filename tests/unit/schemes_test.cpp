@@ -623,8 +623,6 @@ TEST(Schemes, NamesTheCandidates) {
         plan({{"backbone.layers.0.mixer.A_log", {4}}, {"backbone.layers.0.mixer.dt_bias", {4}}},
              Json()),
         SEQMIX_ERR_UNSUPPORTED, "those of Mamba-2");
-    expect_refused(plan({{"h.0.attn.c_attn.weight", {4}}}, Json()), SEQMIX_ERR_UNSUPPORTED,
-                   "GPT-2");
     expect_refused(
         plan(with(mamba(), {"backbone.embedding.weight", {24, 8}}), transformers_config()),
         SEQMIX_ERR_UNSUPPORTED, "fit mamba_ssm, mamba_hf, and config.json does not decide");
@@ -728,7 +726,7 @@ TEST(Schemes, RefusesModelsOfOthersByName) {
         {"golden/mamba2-hf-a-base", true, "'model_type' is 'mamba2'"},
         {"data/silero-vad/silero_vad_16k.safetensors", true, "known schemes: mamba_ssm"},
         {"data/stories260k", false, ""},
-        {"data/adder/mingpt_adder.pt", true, "those of GPT-2"},
+        {"data/adder/mingpt_adder.pt", true, "the option 'n_head' gives it"},
     };
     for (const Row& row : rows) {
         SEQMIX_NEED_SHARED(row.path);

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "models/formats/llama2c.h"
 #include "models/formats/safetensors.h"
 #include "models/formats/shards.h"
 #include "models/formats/torch_zip.h"
@@ -15,6 +16,7 @@ constexpr size_t kMaxConfig = size_t{16} << 20;
 
 constexpr const char* kSafetensors = "safetensors";
 constexpr const char* kTorchZip = "torch zip";
+constexpr const char* kLlama2c = "llama2.c";
 constexpr const char* kTorchLegacy = "torch file from before version 1.6: not supported";
 constexpr const char* kTar = "tar file: not supported";
 constexpr const char* kGguf = "GGUF: not yet supported";
@@ -43,7 +45,9 @@ const char* foreign_format(std::string_view bytes, const std::string& path) {
     }
     for (const char* extension : {".pt", ".pth", ".ckpt", ".bin"}) {
         if (path.ends_with(extension)) {
-            return "neither safetensors nor a torch zip by its first bytes: not supported";
+            return "neither safetensors nor a torch zip by its first bytes, nor llama2.c by its "
+                   "size: "
+                   "not supported";
         }
     }
     return nullptr;
@@ -82,6 +86,10 @@ Status parse_file(std::string_view bytes, const std::string& path, const char** 
         if (is_zip(bytes)) {
             *format = kTorchZip;
             return parse_torch_zip(bytes.data(), bytes.size(), path, out);
+        }
+        if (is_llama2c(bytes)) {
+            *format = kLlama2c;
+            return parse_llama2c(bytes.data(), bytes.size(), path, out);
         }
         if (const char* foreign = foreign_format(bytes, path); foreign != nullptr) {
             return fail(SEQMIX_ERR_UNSUPPORTED, "checkpoint '", path, "': ", foreign);

@@ -1,6 +1,6 @@
 // A checkpoint: named tensors from one or more files, and the config.json beside them.
 //
-// A path is a file, safetensors or torch zip whatever its name, or a folder that is searched for
+// A path is a file, safetensors, torch zip or llama2.c whatever its name, or a folder that is searched for
 // model.safetensors, its index of shards, pytorch_model.bin, its index, and weights.ckpt. Other
 // containers (GGUF, torch files from before version 1.6, tar) are recognised and refused by name.
 #pragma once
@@ -19,7 +19,7 @@
 namespace seqmix {
 
 struct Checkpoint {
-    std::string format;  // "safetensors", "torch zip", or either with " shards"
+    std::string format;  // "safetensors", "torch zip", or either with " shards"; "llama2.c"
     TensorMap tensors;   // point into `files` and `copies`
     Metadata metadata;
     std::shared_ptr<const Json> config;  // an object; null when there is no config.json

@@ -3,9 +3,12 @@
 //
 //   backbone.embedding.weight (transformers: embeddings)   backbone.layers.{L}.norm.*
 //   backbone.layers.{L}.mixer.*   backbone.norm_f.*   lm_head.weight (absent: the embedding's)
+//
+// Layers that config.json calls attention (attn_layer_idx) have mixer.{in_proj,out_proj} only.
 #include <string>
 #include <utility>
 
+#include "contract/schema.h"
 #include "models/formats/json.h"
 #include "models/schemes/mamba_config.h"
 #include "models/schemes/schemes.h"
@@ -22,6 +25,8 @@ struct Outline {
     bool layer_norm = false;
     bool tied = false;
     MambaMixer mixer;
+    MambaAttention attention;
+    int64_t attention_width = 0;  // of a head
 };
 
 const char* scheme_name(MambaFlavour flavour) {
@@ -83,6 +88,43 @@ Outline make_outline(MambaFlavour flavour, const TensorNames& names, const Mamba
     return outline;
 }
 
+// mamba_ssm's MHA: rows of in_proj are those of q, k, v.
+void expect_attention(const Outline& outline, const std::string& prefix, size_t child,
+                      NameTable& table) {
+    const MambaAttention& attention = outline.attention;
+    const int64_t q = attention.heads * outline.attention_width;
+    const int64_t kv = attention.kv_heads * outline.attention_width;
+    const char* rows = table.keep(std::to_string(q + 2 * kv));
+    table.expect(child, prefix + "in_proj.weight", "mixer.qkv.weight",
+                 table.keep(std::string(rows) + ",D"));
+    table.expect(child, prefix + "out_proj.weight", "mixer.out.weight",
+                 table.keep("D," + std::to_string(q)));
+    if (attention.qkv_bias) {
+        table.expect(child, prefix + "in_proj.bias", "mixer.qkv.bias", rows);
+    }
+    if (attention.out_bias) {
+        table.expect(child, prefix + "out_proj.bias", "mixer.out.bias", "D");
+    }
+}
+
+void set_attention_attributes(const Outline& outline, Attributes& attributes) {
+    const MambaAttention& attention = outline.attention;
+    attributes.set("mixer", std::string("attention"));
+    attributes.set("mixer.n_heads", attention.heads);
+    attributes.set("mixer.n_kv_heads", attention.kv_heads);
+    attributes.set("mixer.head_dim", outline.attention_width);
+    attributes.set("mixer.max_tokens", attention.max_tokens);
+    attributes.set("mixer.qkv", std::string("fused"));
+    attributes.set("mixer.qkv_bias", attention.qkv_bias);
+    attributes.set("mixer.out_bias", attention.out_bias);
+    attributes.set("mixer.scale", attention.scale);
+    if (attention.rotary_dim > 0) {
+        attributes.set("mixer.rotary", std::string(attention.interleaved ? "interleaved" : "half"));
+        attributes.set("mixer.rotary_dim", attention.rotary_dim);
+        attributes.set("mixer.rope_theta", attention.rotary_base);
+    }
+}
+
 void expect_names(const Outline& outline, NameTable& table, StackSpec& out) {
     size_t child = out.add_child("embedding", "embedding");
     table.expect(child, outline.embedding, "weight", "V,D");
@@ -92,6 +134,10 @@ void expect_names(const Outline& outline, NameTable& table, StackSpec& out) {
         table.expect(child, prefix + "norm.weight", "norm.weight", "D");
         if (outline.layer_norm) {
             table.expect(child, prefix + "norm.bias", "norm.bias", "D");
+        }
+        if (outline.attention.has(layer)) {
+            expect_attention(outline, prefix + "mixer.", child, table);
+            continue;
         }
         expect_mixer(table, child, prefix + "mixer.", outline.mixer);
         // FalconMamba's unit weights for its fused kernel: buffers, not saved by current versions.
@@ -105,6 +151,29 @@ void expect_names(const Outline& outline, NameTable& table, StackSpec& out) {
     }
     child = out.add_child("head", "linear");
     table.expect(child, outline.tied ? outline.embedding : "lm_head.weight", "weight", "V,D");
+}
+
+// The width of a head follows from the embedding's, unless it is given.
+Status outline_attention(MambaFlavour flavour, TensorNames& names, const MambaConfig& config,
+                         Outline& outline) {
+    const MambaAttention& attention = outline.attention = config.attention;
+    if (attention.layers.empty()) {
+        return {};
+    }
+    const TensorNames::Entry* embedding = names.find(outline.embedding);
+    const int64_t d_model = embedding != nullptr && embedding->tensor->shape.size() == 2
+                                ? embedding->tensor->shape[1]
+                                : attention.heads;
+    outline.attention_width =
+        attention.head_dim > 0 ? attention.head_dim : d_model / attention.heads;
+    const bool divides = attention.head_dim > 0 || d_model % attention.heads == 0;
+    if (!divides || attention.heads % attention.kv_heads != 0 ||
+        outline.attention_width > kMaxSize / (3 * attention.heads)) {
+        return fail(SEQMIX_ERR_SHAPE, scheme_name(flavour), ": attn_cfg has ", attention.heads,
+                    " heads, ", attention.kv_heads, " of keys, for a width of ", d_model,
+                    ", expected numbers that divide one another");
+    }
+    return {};
 }
 
 Status check_sizes(const MambaConfig& config, NameTable& table) {
@@ -133,6 +202,7 @@ void set_attributes(const Outline& outline, const MambaConfig& config, const Nam
     const int64_t vocab_size = table.size('V');
     const int64_t d_model = table.size('D');
     const char* norm = outline.layer_norm ? "layer" : "rms";
+    int64_t layer = 0;
     for (ChildSpec& child : out.children) {
         Attributes& attributes = child.attributes;
         if (child.role == "embedding") {
@@ -143,7 +213,11 @@ void set_attributes(const Outline& outline, const MambaConfig& config, const Nam
             attributes.set("norm", std::string(norm));
             attributes.set("norm_eps", config.norm_eps);
             attributes.set("residual", true);
-            set_mixer_attributes(table, outline.mixer, attributes);
+            if (outline.attention.has(layer++)) {
+                set_attention_attributes(outline, attributes);
+            } else {
+                set_mixer_attributes(table, outline.mixer, attributes);
+            }
         } else if (child.role == "norm") {
             attributes.set("d_model", d_model);
             attributes.set("kind", std::string(norm));
@@ -164,6 +238,7 @@ Status plan_mamba(MambaFlavour flavour, const Checkpoint& checkpoint, TensorName
     SEQMIX_TRY(read_config(flavour, checkpoint.config.get(), config));
     Outline outline = make_outline(flavour, names, config);
     SEQMIX_TRY(count_layers(scheme_name(flavour), names, config, lenient, &outline.layers));
+    SEQMIX_TRY(outline_attention(flavour, names, config, outline));
     NameTable table(scheme_name(flavour), names);
     expect_names(outline, table, out);
     SEQMIX_TRY(table.match(lenient, out));

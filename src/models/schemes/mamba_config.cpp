@@ -138,6 +138,79 @@ Status read_transformers(const Json& config, MambaConfig& out) {
     return get_epsilon(config, "mixer_rms_eps", &out.inner_norm_eps);
 }
 
+Status refuse(const char* key, const std::string& got, const char* expected);
+
+Status get_layers(const Json& config, std::vector<int64_t>* out) {
+    const Json* layers = find_member(config, "attn_layer_idx");
+    if (layers == nullptr) {
+        return {};
+    }
+    const auto* list = layers->get_if<Json::Array>();
+    if (list == nullptr) {
+        return fail(SEQMIX_ERR_BAD_FORMAT, kSource, ": 'attn_layer_idx' must be an array, got ",
+                    describe(*layers));
+    }
+    for (const Json& item : *list) {
+        double number = -1;
+        if (!get_number(item, &number) || !(number >= 0 && number < kMaxLayers) ||
+            number != std::floor(number)) {
+            return fail(SEQMIX_ERR_BAD_FORMAT, kSource, ": 'attn_layer_idx' holds ", describe(item),
+                        ", expected numbers of layers");
+        }
+        out->push_back(static_cast<int64_t>(number));
+    }
+    std::sort(out->begin(), out->end());
+    return {};
+}
+
+// attn_cfg: the arguments of mamba_ssm's MHA.
+Status get_attention(const Json& config, MambaAttention& out) {
+    SEQMIX_TRY(get_layers(config, &out.layers));
+    if (out.layers.empty()) {
+        return {};
+    }
+    const Json* attention = nullptr;
+    SEQMIX_TRY(get_object(config, "attn_cfg", &attention));
+    if (attention == nullptr || find_member(*attention, "num_heads") == nullptr) {
+        return refuse("attn_layer_idx", describe(*find_member(config, "attn_layer_idx")),
+                      "an 'attn_cfg' with 'num_heads' beside it");
+    }
+    std::optional<ConfigSize> heads, kv_heads, head_dim, rotary, tokens;
+    std::optional<int64_t> mlp, conv, rotary_dim;
+    std::optional<bool> causal, qkv_bias, out_bias, interleaved;
+    std::optional<double> base, scale;
+    SEQMIX_TRY(get_size(*attention, "num_heads", kMaxSize, heads));
+    SEQMIX_TRY(get_size(*attention, "num_heads_kv", kMaxSize, kv_heads));
+    SEQMIX_TRY(get_size(*attention, "head_dim", kMaxSize, head_dim));
+    SEQMIX_TRY(get_size(config, "max_position_embeddings", kMaxSize, tokens));
+    SEQMIX_TRY(get_int(*attention, kSource, "rotary_emb_dim", rotary_dim));
+    SEQMIX_TRY(get_int(*attention, kSource, "mlp_dim", mlp));
+    SEQMIX_TRY(get_int(*attention, kSource, "d_conv", conv));
+    SEQMIX_TRY(get_bool(*attention, kSource, "causal", causal));
+    SEQMIX_TRY(get_bool(*attention, kSource, "qkv_proj_bias", qkv_bias));
+    SEQMIX_TRY(get_bool(*attention, kSource, "out_proj_bias", out_bias));
+    SEQMIX_TRY(get_bool(*attention, kSource, "rotary_emb_interleaved", interleaved));
+    SEQMIX_TRY(get_float(*attention, kSource, "rotary_emb_base", base));
+    SEQMIX_TRY(get_float(*attention, kSource, "softmax_scale", scale));
+    if (mlp.value_or(0) != 0) return refuse("attn_cfg.mlp_dim", std::to_string(*mlp), "0");
+    if (conv.value_or(0) != 0) return refuse("attn_cfg.d_conv", std::to_string(*conv), "0");
+    if (!causal.value_or(false)) return refuse("attn_cfg.causal", "false", "true");
+    if (rotary_dim.value_or(0) < 0 || rotary_dim.value_or(0) > kMaxSize) {
+        return refuse("attn_cfg.rotary_emb_dim", std::to_string(*rotary_dim), "0 or more");
+    }
+    out.heads = heads->value;
+    out.kv_heads = kv_heads ? kv_heads->value : out.heads;
+    out.head_dim = head_dim ? head_dim->value : 0;
+    out.rotary_dim = rotary_dim.value_or(0);
+    out.max_tokens = tokens ? tokens->value : out.max_tokens;
+    out.qkv_bias = qkv_bias.value_or(true);
+    out.out_bias = out_bias.value_or(true);
+    out.interleaved = interleaved.value_or(false);
+    out.rotary_base = base.value_or(10000);
+    out.scale = scale.value_or(0);
+    return {};
+}
+
 Status refuse(const char* key, const std::string& got, const char* expected) {
     return fail(SEQMIX_ERR_UNSUPPORTED, kSource, ": '", key, "' is ", got,
                 ", which is not supported; expected ", expected);
@@ -186,16 +259,6 @@ Status refuse_unsupported(const Json& config) {
     if (activation && *activation != "silu") {
         return refuse("hidden_act", in_quotes(*activation), "'silu'");
     }
-    if (const Json* layers = find_member(config, "attn_layer_idx"); layers != nullptr) {
-        const auto* list = layers->get_if<Json::Array>();
-        if (list == nullptr) {
-            return fail(SEQMIX_ERR_BAD_FORMAT, kSource, ": 'attn_layer_idx' must be an array, got ",
-                        describe(*layers));
-        }
-        if (!list->empty()) {
-            return refuse("attn_layer_idx", describe(*layers), "an empty array");
-        }
-    }
     std::optional<int64_t> intermediate;
     SEQMIX_TRY(get_int(config, kSource, "d_intermediate", intermediate));
     if (intermediate && *intermediate != 0) {
@@ -204,7 +267,12 @@ Status refuse_unsupported(const Json& config) {
     return refuse_ssm_cfg(config);
 }
 
+bool MambaAttention::has(int64_t layer) const {
+    return std::binary_search(layers.begin(), layers.end(), layer);
+}
+
 Status read_mamba_config(const Json& config, Dialect dialect, MambaConfig& out) {
+    SEQMIX_TRY(get_attention(config, out.attention));
     return dialect == Dialect::mamba_ssm ? read_mamba_ssm(config, out)
                                          : read_transformers(config, out);
 }

@@ -22,7 +22,10 @@ enum Scheme : uint8_t {
     kCkcnn,
     kHyenaDna,
     kHyena,
-    kH3
+    kH3,
+    kGpt,
+    kLlama,
+    kLlama2c
 };
 
 struct Known {
@@ -45,6 +48,9 @@ constexpr Known kKnown[] = {
     {kHyenaDna, "hyenadna", "backbone.layers.0.mixer.filter_fn.bias"},
     {kHyena, "hyena", "filter_fn.implicit_filter.0.weight"},
     {kH3, "h3", "ssm_k_kernel.kernel.C"},
+    {kGpt, "gpt2", "h.0.attn.c_attn.weight"},
+    {kLlama, "llama", "layers.0.self_attn.q_proj.weight with input_layernorm and mlp.gate_proj"},
+    {kLlama2c, "llama2c", "layers.0.attention.wq.weight, from a .bin of llama2.c"},
 };
 
 // Models that users have and the library does not run yet: part of a name, and what it tells.
@@ -55,7 +61,6 @@ constexpr struct {
     {".mixer.dt_bias", "Mamba-2"},  {".mamba.", "a hybrid of Mamba and attention"},
     {".mixer.filter_fn.", "Hyena"}, {"kernel.inv_dt", "S4"},
     {"kernel.log_dt", "S4"},        {"kernel.log_A_real", "S4D"},
-    {".attn.c_attn.", "GPT-2"},     {".self_attn.q_proj.", "llama"},
     {"token_embd.", "GGUF"},
 };
 
@@ -129,6 +134,15 @@ std::vector<Scheme> candidates(const TensorNames& names, const Json* config) {
     }
     if (is_hyena(names)) {
         result.push_back(kHyena);
+    }
+    if (is_gpt(names)) {
+        result.push_back(kGpt);
+    }
+    if (is_llama(names)) {
+        result.push_back(kLlama);
+    }
+    if (is_llama2c(names)) {
+        result.push_back(kLlama2c);
     }
     return result;
 }
@@ -213,6 +227,9 @@ Status plan_stack(const Checkpoint& checkpoint, const PlanOptions& options, Stac
             case kHyena: return plan_hyena(names, lenient, scheme_options, out);
             case kH3: return plan_h3(names, lenient, scheme_options, out);
             case kS4Model: return plan_s4_model(names, lenient, scheme_options, out);
+            case kGpt: return plan_gpt(checkpoint, names, lenient, scheme_options, out);
+            case kLlama: return plan_llama(checkpoint, names, lenient, out);
+            case kLlama2c: return plan_llama2c(checkpoint, names, lenient, out);
             case kS4Block: return plan_s4_block(names, lenient, scheme_options, out);
         }
         return fail(SEQMIX_ERR_INTERNAL, "plan_stack: scheme ", static_cast<int32_t>(scheme));

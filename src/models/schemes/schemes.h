@@ -26,6 +26,14 @@ Status plan_hyena(TensorNames& names, bool lenient, SchemeOptions& options, Stac
 bool is_h3(const TensorNames& names);
 Status plan_h3(TensorNames& names, bool lenient, SchemeOptions& options, StackSpec& out);
 
+bool is_gpt(const TensorNames& names);
+Status plan_gpt(const Checkpoint& checkpoint, TensorNames& names, bool lenient,
+                SchemeOptions& options, StackSpec& out);
+bool is_llama(const TensorNames& names);
+Status plan_llama(const Checkpoint& checkpoint, TensorNames& names, bool lenient, StackSpec& out);
+bool is_llama2c(const TensorNames& names);
+Status plan_llama2c(const Checkpoint& checkpoint, TensorNames& names, bool lenient, StackSpec& out);
+
 bool is_s4_classifier(const TensorNames& names);
 Status plan_s4_classifier(TensorNames& names, bool lenient, SchemeOptions& options, StackSpec& out);
 bool is_s4_model(const TensorNames& names);

@@ -3,6 +3,7 @@
 //
 // Children and their slots (shapes as stored; letters of src/README.md, R = dt_rank):
 //   embedding  type embedding  vocab_size, d_model                   weight (V,D)
+//   positions  type positions  max_tokens, d_model                   weight (P,D)
 //   encoder    type linear     d_in, d_out, bias                     weight (out,in), bias
 //   block      type block      d_model, norm, norm_eps, residual,    norm.weight, norm.bias (D),
 //                              mixer, mixer.*                        mixer.*
@@ -28,6 +29,7 @@ struct WeightRef {
     std::string slot;              // of the child: "mixer.A_log"
     std::string tensor;            // in Checkpoint::tensors
     std::vector<int64_t> reshape;  // empty: as stored
+    bool transposed = false;       // stored (in,out) for a slot (out,in)
 };
 
 struct ChildSpec {

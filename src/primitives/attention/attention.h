@@ -17,7 +17,7 @@
 // in blocks of kAttentionKeyBlock that begin at multiples of it; blocks that no row sees are skipped,
 // masks are looked at where an edge crosses a block. Parallel over rows of the batch, heads and
 // blocks of queries, by the caller. A row's bits do not depend on the other rows of its call, only on
-// whether there are more than four.
+// whether there are more than four, and not on that where the call asks for tiles.
 // Numerics: f32 accumulation; scores in units of log 2; 2^x within 2.5e-7 (simd/math.h exp2_fast).
 // Two results over disjoint keys merge: L = log(e^L1 + e^L2), y = e^{L1-L} y1 + e^{L2-L} y2.
 #pragma once

@@ -280,7 +280,7 @@ void attend(const AttentionArgs& a) {
     const int64_t tile = attention_tile_rows(kPanelRows, kMostRows, a.dk, a.dv);
     for (int64_t row = 0; row < a.rows; row += tile) {
         const int64_t rows = a.rows - row < tile ? a.rows - row : tile;
-        if (rows <= kFewRows) {
+        if (rows <= kFewRows && !a.tiles) {
             attend_few(a, row, rows);
         } else {
             attend_tile(a, row, rows);

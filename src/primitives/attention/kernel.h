@@ -49,6 +49,7 @@ struct AttentionArgs {
     float* lse;  // (R), or null
     ptrdiff_t lse_stride;
     float* scratch;  // attention_scratch() floats, for this call alone
+    bool tiles;      // also for up to four rows: bits do not depend on the number of rows
 };
 
 struct AttentionKernels {
