@@ -285,6 +285,39 @@ class Run(Case):
         done = self.ok("run", "--model", MODEL, "--prompt", PROMPT, "-n", 5, "--echo")
         self.assertEqual(done.stdout, (PROMPT + GREEDY[:5]).encode())
 
+    def test_tokenizer(self):
+        """A tokenizer.json of single bytes: the ids of the model's own bytes."""
+        vocab, following = {}, 256
+        for byte in range(256):
+            if 33 <= byte <= 126 or 161 <= byte <= 255 and byte != 173:
+                vocab[chr(byte)] = byte
+            else:
+                vocab[chr(following)] = byte
+                following += 1
+        content = {"model": {"type": "BPE", "vocab": vocab, "merges": []},
+                   "pre_tokenizer": {"type": "ByteLevel"}}
+        file = self.write("tokenizer.json", json.dumps(content).encode())
+        tokenizer = ("--tokenizer", file, "--prompt", PROMPT, "-n", len(GREEDY))
+        if b"without utf8proc" in seqmix("run", "--model", MODEL, *tokenizer).stderr:
+            return
+        result = self.run_model(*tokenizer)
+        self.assertEqual((result["text"], result["tokens"]), (GREEDY, list(GREEDY.encode())))
+        # Beside the weights it is found without being named.
+        folder = os.path.join(self.folder, "model")
+        shutil.copytree(MODEL, folder)
+        shutil.copy(file, folder)
+        done = self.ok("run", "--model", folder, "--prompt", PROMPT, "-n", 5, "--echo")
+        self.assertEqual(done.stdout, (PROMPT + GREEDY[:5]).encode())
+        score = self.json("score", "--model", folder, "--text", self.write("t", PROMPT.encode()))
+        self.assertEqual(score["tokens"], len(PROMPT) - 1)
+        # Ids that the model does not have.
+        content["added_tokens"] = [{"id": 256, "content": "<|endoftext|>", "special": True}]
+        file = self.write("larger.json", json.dumps(content).encode())
+        self.refused(CANNOT_READ, "run", "--model", MODEL, "--tokenizer", file, "--prompt", "a",
+                     says="256")
+        self.refused(CANNOT_READ, "run", "--model", MODEL, "--tokenizer",
+                     self.write("x.json", b"{}"), "--prompt", "a", says="tokenizer.json")
+
     def test_default_length(self):
         self.assertEqual(len(self.run_model("--prompt", "a")["tokens"]), 200)
 
