@@ -676,7 +676,7 @@ class Embed(Case):
             self.assertAlmostEqual(a, b, delta=1e-4 * largest)
 
 
-# ------------------------------------------------------------------ selftest, bench
+# ------------------------------------------------------------------ selftest
 
 class Selftest(Case):
     def test_passes(self):
@@ -730,74 +730,6 @@ class Selftest(Case):
         self.assertTrue(result["passed"])
         result = self.json("selftest", "--model", MODEL, "--text", text, "--length", 30)
         self.assertEqual(result["tokens"], 30)
-
-
-class Bench(Case):
-    def test_model(self):
-        result = self.json("bench", "--model", MODEL, "--lengths", "8,32", "--decode", 4,
-                           "--repeats", 2, "--threads", 1)
-        self.assertEqual([row["tokens"] for row in result["prefill"]], [8, 32])
-        for row in [*result["prefill"], result["decode"]]:
-            self.assertGreater(row["tokens_per_s"], 0)
-        self.assertEqual(result["threads"], 1)
-        self.assertTrue(result["isa"])
-        self.assertEqual(result["decode"]["bytes_per_token"],
-                         result["weight_bytes"] + 2 * result["state_bytes"])
-        text = self.ok("bench", "--model", MODEL, "--lengths", "8", "--decode", 4, "--repeats", 1)
-        self.assertIn(b"tokens/s", text.stdout)
-
-    def test_mixer(self):
-        result = self.json("bench", "--mixer", "mamba", "--set", "d_model=64", "--batch", 2,
-                           "--tokens", 16, "--repeats", 2)
-        self.assertEqual((result["type"], result["batch"], result["tokens"]), ("mamba", 2, 16))
-        self.assertEqual(result["attributes"]["d_model"], 64)
-        self.assertGreater(result["seconds"], 0)
-        self.assertGreater(result["step_seconds"], 0)
-        self.assertGreater(result["weight_bytes"], 0)
-        self.ok("bench", "--mixer", "mamba", "--set", "d_model=64", "--tokens", 8, "--repeats", 1)
-        self.refused(USAGE, "bench", "--mixer", "mamba", says="--set")
-
-    def test_crossover(self):
-        linear, mamba = ["a.d_in=32", "a.d_out=32"], ["b.d_model=32", "b.d_state=4"]
-        settings = [word for setting in linear + mamba for word in ("--set", setting)]
-        with tempfile.TemporaryDirectory() as folder:
-            picture = os.path.join(folder, "curves.svg")
-            result = self.json("bench", "--crossover", "linear", "mamba", *settings,
-                               "--lengths", "8,16,64", "--repeats", 1, "--out", picture)
-            self.assertEqual(result["types"], ["linear", "mamba"])
-            for costs in (*result["seconds"], *result["bytes"]):
-                self.assertEqual(len(costs), 3)
-            # A linear map has neither state nor scratch: cheaper in memory at every length.
-            self.assertIsNone(result["memory"]["measured"])
-            with open(picture, encoding="utf-8") as file:
-                self.assertIn(">mamba</text>", file.read())
-        mambas = ["bench", "--crossover", "mamba", "mamba", "--set", "d_model=32",
-                  "--set", "a.d_state=8", "--repeats", 1, "--lengths"]
-        self.assertIn(b"efficiency length", self.ok(*mambas, "8,16,32").stdout)
-        self.refused(USAGE, *mambas, "8,16", says="3 lengths")
-        self.refused(USAGE, *mambas, "8,16,16", says="must rise")
-        self.refused(USAGE, "bench", "--crossover", "linear", "no_such_type", *settings,
-                     says="no_such_type")
-
-    def test_every_type(self):
-        """Every type but the stack runs by its schema alone, given its required attributes."""
-        for entry in self.json("types")["types"]:
-            schema = self.json("types", entry["type"])
-            if entry["type"] == "stack":
-                continue
-            settings = []
-            for attribute in schema["attributes"]:
-                if not attribute["required"]:
-                    continue
-                name = attribute["name"]
-                if attribute["type"] == "str":  # the mixer to wrap; its attributes follow
-                    settings += ["--set", f"{name}=mamba", "--set", f"{name}.d_model=32"]
-                else:
-                    settings += ["--set", f"{name}=32"]
-            with self.subTest(type=entry["type"], settings=settings):
-                result = self.json("bench", "--mixer", entry["type"], *settings, "--tokens", 8,
-                                   "--repeats", 1)
-                self.assertGreater(result["seconds"], 0)
 
 
 if __name__ == "__main__":
