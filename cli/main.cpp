@@ -125,6 +125,19 @@ CLI::Option* add_model(CLI::App* app, CommonOptions& options) {
         ->type_name("PATH");
 }
 
+void add_tokenizer(CLI::App* app, OpenOptions& options) {
+    CLI::Option* tokenizer =
+        app->add_option(
+               "--tokenizer", options.tokenizer,
+               "tokenizer.json (byte-level BPE), or llama2.c's tokenizer.bin; default: the\n"
+               "tokenizer.json beside the checkpoint")
+            ->type_name("FILE");
+    app->add_option("--characters", options.characters,
+                    "The characters of a vocabulary, in the order of their ids")
+        ->type_name("TEXT")
+        ->excludes(tokenizer);
+}
+
 void add_common(CLI::App* app, CommonOptions& options) {
     add_model(app, options)->required();
     app->add_option("--open", options.open.settings,
@@ -132,16 +145,7 @@ void add_common(CLI::App* app, CommonOptions& options) {
                     "(n_head=3); repeatable")
         ->type_name("KEY=VALUE")
         ->allow_extra_args(false);
-    CLI::Option* tokenizer =
-        app->add_option(
-               "--tokenizer", options.open.tokenizer,
-               "tokenizer.json (byte-level BPE), or llama2.c's tokenizer.bin; default: the\n"
-               "tokenizer.json beside the checkpoint")
-            ->type_name("FILE");
-    app->add_option("--characters", options.open.characters,
-                    "The characters of a vocabulary, in the order of their ids")
-        ->type_name("TEXT")
-        ->excludes(tokenizer);
+    add_tokenizer(app, options.open);
     add_context(app, options);
     add_json(app, options.json);
 }
@@ -543,6 +547,7 @@ void add_plot(CLI::App& app, PlotOptions& options, Command& chosen) {
     CLI::App* command = app.add_subcommand(
         "plot", "Draw a layer's mixing matrix, its kernel, or the kernel's spectrum");
     add_signal(command, options.common, options.signal, true);
+    add_tokenizer(command, options.common.open);
     add_input(command, options.input, kMaybeInput);
     command->add_option("--series", options.series, "A file of numbers, as for classify")
         ->type_name("FILE")

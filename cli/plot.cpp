@@ -34,6 +34,12 @@ int64_t input_width(const seqmix_layer* layer, const std::string& name) {
     return slot_width(x);
 }
 
+void refuse_text(const PlotOptions& options, const std::string& name) {
+    if (!options.input.text.empty() || !options.input.tokens.empty()) {
+        throw Failure(kUsage, name + ": takes a series (--series), not text or tokens");
+    }
+}
+
 // The series asked for, or noise.
 std::vector<float> make_series(const PlotOptions& options, int64_t width, int64_t* tokens) {
     if (!options.series.empty()) {
@@ -51,18 +57,19 @@ std::vector<float> make_series(const PlotOptions& options, int64_t width, int64_
     return values;
 }
 
-std::vector<int64_t> make_tokens(const PlotOptions& options, int64_t vocab) {
+std::vector<int64_t> make_tokens(const PlotOptions& options) {
+    // Once more, as the commands for text open it: it knows what text means to the model.
+    const Model model(
+        options.common.context, options.signal.model,
+        {options.signal.open, options.common.open.tokenizer, options.common.open.characters});
     std::vector<int64_t> ids;
-    if (!options.input.tokens.empty()) {
-        ids = parse_tokens(read_file(options.input.tokens), options.input.tokens);
-    } else if (!options.input.text.empty()) {
-        for (const char c : read_file(options.input.text)) {
-            ids.push_back(static_cast<unsigned char>(c));
-        }
+    if (!options.input.tokens.empty() || !options.input.text.empty()) {
+        ids = model.read_input(options.input.text, options.input.tokens);
     } else {
         Generator generator(options.signal.seed);
         for (int64_t i = 0; i < options.tokens; ++i) {
-            ids.push_back(static_cast<int64_t>(generator.uniform() * static_cast<double>(vocab)));
+            ids.push_back(
+                static_cast<int64_t>(generator.uniform() * static_cast<double>(model.vocab())));
         }
     }
     ids.resize(static_cast<size_t>(std::min(options.tokens, static_cast<int64_t>(ids.size()))));
@@ -84,13 +91,15 @@ Subject subject_of_model(const PlotOptions& options) {
         },
         kCannotRead, path);
     const seqmix_slot_info tokens = find_slot(subject.keep.get(), "tokens");
-    const char* text = nullptr;
-    check(seqmix_layer_info(subject.keep.get(), &text));
     std::vector<int64_t> ids;
     if (tokens.name != nullptr) {
-        ids = make_tokens(options, Json::parse(text).value("vocab_size", int64_t{1}));
+        if (!options.series.empty()) {
+            throw Failure(kUsage, path + ": takes tokens, not a series");
+        }
+        ids = make_tokens(options);
         subject.tokens = static_cast<int64_t>(ids.size());
     } else {
+        refuse_text(options, path);
         subject.x = make_series(options, input_width(subject.keep.get(), path), &subject.tokens);
     }
     const State state =
@@ -120,6 +129,7 @@ Subject subject_of_mixer(const PlotOptions& options) {
     subject.layer = make_mixer(subject.context.get(), options.signal.mixer, options.signal.settings,
                                options.signal.seed);
     subject.name = options.signal.mixer;
+    refuse_text(options, subject.name);
     subject.x =
         make_series(options, input_width(subject.layer.get(), subject.name), &subject.tokens);
     return subject;

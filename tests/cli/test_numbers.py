@@ -270,6 +270,10 @@ class Plot(test_cli.Case):
         self.refused(test_cli.USAGE, "plot", *self.LAYER, "--out", self.path("a.gif"), says=".svg or .png")
         self.refused(test_cli.USAGE, "plot", "--mixer", "linear", "--set", "d_in=2", "--set", "d_out=2",
                      "--out", out, says="no mixing matrix")
+        tokens = self.write("tokens", b"1 2 3")
+        self.refused(test_cli.USAGE, "plot", *self.LAYER, "--tokens", tokens, "--out", out, says="series")
+        self.refused(test_cli.USAGE, "plot", "--model", test_cli.MODEL, "--series", tokens, "--out", out,
+                     says="tokens")
         self.refused(test_cli.USAGE, "plot", *self.LAYER, "--lane", 99, "--out", out, says="lanes")
         self.refused(test_cli.USAGE, "plot", *self.LAYER, "--what", "colours", "--out", out)
 
