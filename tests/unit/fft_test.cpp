@@ -404,6 +404,10 @@ void check_convolution(const Level& level, int64_t n, int64_t x_rows, int64_t h_
     fft.convolve(in.data.data(), x_rows, channels, filter.data(), out.data.data(), y_rows, channels,
                  channels, scratch.data());
     EXPECT_LE(out.error(y), 3 * bound<Real>(n, true));
+    Matrix<Real> past(y_rows, channels);
+    fft.convolve(in.data.data(), x_rows, channels, filter.data(), past.data.data(), y_rows,
+                 channels, channels, scratch.data(), true);
+    for (size_t i = 0; i < out.data.size(); ++i) ASSERT_EQ(past.data[i], out.data[i]);
     if (x_rows == y_rows) {
         fft.convolve(in.data.data(), x_rows, channels, filter.data(), in.data.data(), y_rows,
                      channels, channels, scratch.data());
@@ -420,7 +424,7 @@ TEST(Fft, ConvolutionMatchesTheSum) {
     for (const Level& level : levels()) {
         const int64_t w = level.kernels->f32.width;
         for (const int64_t n : lengths) {
-            for (const int64_t channels : {int64_t{1}, w / 2 + 1, w + 3}) {
+            for (const int64_t channels : {int64_t{1}, w / 2 + 1, w + 3, 2 * w}) {
                 const int64_t half = n / 2;
                 check_convolution<float>(level, n, half, half, half, channels);
                 check_convolution<double>(level, n, half, half, half, channels);

@@ -125,9 +125,11 @@ class RealFft {
     int64_t filter_size(int64_t channels) const;
     void make_filter(const Real* h, int64_t rows, ptrdiff_t stride, int64_t channels, Real* filter,
                      Real* scratch) const;
-    // y = the first y_rows of the circular convolution of x, zero from x_rows on. y may be x.
+    // y = the first y_rows of the circular convolution of x, zero from x_rows on. y may be x. streamed:
+    // nothing will read y soon.
     void convolve(const Real* x, int64_t x_rows, ptrdiff_t x_stride, const Real* filter, Real* y,
-                  int64_t y_rows, ptrdiff_t y_stride, int64_t channels, Real* scratch) const;
+                  int64_t y_rows, ptrdiff_t y_stride, int64_t channels, Real* scratch,
+                  bool streamed = false) const;
 
   private:
     bool even() const { return n_ % 2 == 0; }

@@ -175,8 +175,17 @@ void inverse_pass(const FftPass<Real>& pass, int64_t blocks, Real* work) {
     }
 }
 
+template <bool kStreamed, typename Real>
+SEQMIX_INLINE void store_as(Real* p, VecOf<Real> v) {
+    if constexpr (kStreamed) {
+        store_streamed(p, v);
+    } else {
+        store(p, v);
+    }
+}
+
 // The last one, to rows: kRows as in forward_rows.
-template <int R, int kRows, typename Real>
+template <int R, int kRows, bool kStreamed, typename Real>
 void inverse_rows(const FftPass<Real>& pass, const Real* work, const FftOutput<Real>& out,
                   int64_t lanes, Real scale) {
     using V = VecOf<Real>;
@@ -196,11 +205,20 @@ void inverse_rows(const FftPass<Real>& pass, const Real* work, const FftOutput<R
             if constexpr (kRows == 0) {
                 store_row(out, t, lanes, y);
             } else if constexpr (q < kRows) {
-                store(out.re + t * out.stride, y.re);
-                store(out.im + t * out.stride, y.im);
+                store_as<kStreamed>(out.re + t * out.stride, y.re);
+                store_as<kStreamed>(out.im + t * out.stride, y.im);
             }
         });
     }
+    if constexpr (kStreamed) end_streamed();
+}
+
+template <typename Real>
+bool rows_are_streamed(const FftOutput<Real>& out) {
+    constexpr size_t vector = sizeof(Real) * kLanes<Real>;
+    return out.streamed && out.stride % kLanes<Real> == 0 &&
+           reinterpret_cast<uintptr_t>(out.re) % vector == 0 &&
+           reinterpret_cast<uintptr_t>(out.im) % vector == 0;
 }
 
 template <int R, typename Real>
@@ -209,16 +227,22 @@ void last_pass(const FftPass<Real>& pass, const Real* work, const FftOutput<Real
     const bool whole = lanes == kLanes<Real>;
     const int64_t legs = pass.points / R;
     if (whole && whole_rows(out, R, legs, pass.points)) {
-        inverse_rows<R, R>(pass, work, out, lanes, scale);
+        inverse_rows<R, R, false>(pass, work, out, lanes, scale);
         return;
     }
     if constexpr (R > 1 && is_power_of_two(R)) {
         if (whole && whole_rows(out, R / 2, legs, pass.points)) {
-            inverse_rows<R, R / 2>(pass, work, out, lanes, scale);
+            if constexpr (sizeof(Real) == sizeof(float)) {
+                if (rows_are_streamed(out)) {
+                    inverse_rows<R, R / 2, true>(pass, work, out, lanes, scale);
+                    return;
+                }
+            }
+            inverse_rows<R, R / 2, false>(pass, work, out, lanes, scale);
             return;
         }
     }
-    inverse_rows<R, 0>(pass, work, out, lanes, scale);
+    inverse_rows<R, 0, false>(pass, work, out, lanes, scale);
 }
 
 template <typename Body>

@@ -46,6 +46,7 @@ struct FftOutput {
     Real *re, *im;
     ptrdiff_t stride;
     int64_t re_rows, im_rows;
+    bool streamed = false;  // f32, by convolve: past the caches, where rows are aligned to vectors
 };
 
 // Frequencies k and N-k of an N-point transform whose points are x[2t] + i x[2t+1].

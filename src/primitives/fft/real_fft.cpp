@@ -215,12 +215,13 @@ void RealFft<Real>::make_filter(const Real* h, int64_t rows, ptrdiff_t stride, i
 template <typename Real>
 void RealFft<Real>::convolve(const Real* x, int64_t x_rows, ptrdiff_t x_stride, const Real* filter,
                              Real* y, int64_t y_rows, ptrdiff_t y_stride, int64_t channels,
-                             Real* scratch) const {
+                             Real* scratch, bool streamed) const {
     const FftLevel<Real>& level = complex_.level();
     const auto block = [&](int64_t d, int64_t lanes) {
+        FftOutput<Real> out = packed(y + d, y_rows, y_stride);
+        out.streamed = streamed;
         level.convolve(complex_.tables(), filter + filter_at(d),
-                       packed_input(x + d, x_rows, x_stride), packed(y + d, y_rows, y_stride),
-                       lanes, scratch);
+                       packed_input(x + d, x_rows, x_stride), out, lanes, scratch);
     };
     const auto single = [&](int64_t d) {
         const OneChannel m = one_channel(scratch);

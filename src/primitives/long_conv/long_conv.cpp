@@ -178,7 +178,7 @@ void LongConv::run(int64_t group, const LongConvCall& call, const float* filter,
             filter = spectrum;
         }
         size.fft->convolve(call.x, call.tokens, call.x_stride, filter, call.y, call.tokens,
-                           call.y_stride, count, scratch);
+                           call.y_stride, count, scratch, call.streamed);
         return;
     }
     run_windows(count, call, filter, scratch);
