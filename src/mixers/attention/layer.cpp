@@ -187,7 +187,7 @@ class Attend {
         args.dv = plan_.dv;
         args.q = m_.z + token * plan_.z_width() + item.head * plan_.dk;
         args.q_stride = together ? plan_.dk : plan_.z_width();
-        args.type = WeightType::f32;
+        args.type = KeyType::f32;
         args.runs = runs;
         args.run_count = run_count;
         args.scale = static_cast<float>(plan_.scale);
