@@ -312,10 +312,8 @@ BytePair::BytePair(const std::string& content, const std::string& path) {
         }
         std::vector<Added>& same =
             (normalized ? normalized_added_ : raw_added_)[static_cast<unsigned char>(text[0])];
-        same.push_back({text, id});
-        std::stable_sort(same.begin(), same.end(), [](const Added& x, const Added& y) {
-            return x.content.size() > y.content.size();
-        });
+        const auto longer = [&](const Added& other) { return other.content.size() >= text.size(); };
+        same.insert(std::find_if_not(same.begin(), same.end(), longer), {text, id});
     }
 }
 

@@ -137,4 +137,78 @@ TEST(Attention, RefusesWhatDoesNotFit) {
     refused(config().set("rotary", "half").set("rotary_dim", 8), "rotary_dim is 8");
 }
 
+// ------------------------------------------------------------------ worked numbers
+
+// A map of columns `columns` of x.
+Tensor picks(int64_t width, const std::vector<int64_t>& columns) {
+    Tensor weight(DType::f32, {static_cast<int64_t>(columns.size()), width});
+    for (size_t i = 0; i < columns.size(); ++i) {
+        weight.set({static_cast<int64_t>(i), columns[i]}, 1);
+    }
+    return weight;
+}
+
+// Scores 0, 1, -1 and values (1,0), (0,1), (1,1).
+TEST(Aaren, WorkedNumbers) {
+    for (const std::string& level : levels()) {
+        const Context context = make_context(level.c_str());
+        const Layer planned = plan(context, "aaren",
+                                   Config()
+                                       .set("d_model", 3)
+                                       .set("n_heads", 1)
+                                       .set("head_dim", 1)
+                                       .set("v_head_dim", 2)
+                                       .set("kv_bias", false)
+                                       .set("out_bias", false));
+        Weights weights = init_weights(planned, 1);
+        weights["query"].fill(1);
+        weights["k.weight"].assign(picks(3, {0}).values());
+        weights["v.weight"].assign(picks(3, {1, 2}).values());
+        weights["out.weight"].assign({1, 0, 0, 1, 0, 0});
+        const Layer layer = bind(planned, weights);
+        const State state = make_state(layer);
+        Tensor x(DType::f32, {1, 3, 3});
+        x.assign({0, 1, 0, 1, 0, 1, -1, 1, 1});
+        const Tensor y = run(layer, state, x, "", real_dtype(level));
+        const Values want = {1, 0, 0, .2689, .7311, 0, .3348, .7553, 0};
+        EXPECT_LT(max_absolute_error(y.values(), want), 6e-5) << level;
+        EXPECT_LT(max_absolute_error(get_state(layer, state, "total", 1).values(), {1.5032}), 6e-5);
+        EXPECT_LT(
+            max_absolute_error(get_state(layer, state, "weighted", 1).values(), {.5032, 1.1353}),
+            6e-5);
+    }
+}
+
+// Queries (1,0), (0,1), keys (1,0), (1,1), b = (.1, 0, -.2), c = (.5, 1, 2).
+TEST(Urpe, WorkedNumbers) {
+    for (const std::string& level : levels()) {
+        const Context context = make_context(level.c_str());
+        const Layer planned = plan(context, "urpe",
+                                   Config()
+                                       .set("d_model", 4)
+                                       .set("n_heads", 1)
+                                       .set("head_dim", 2)
+                                       .set("max_tokens", 2)
+                                       .set("causal", false)
+                                       .set("qkv_bias", false)
+                                       .set("out_bias", false));
+        Weights weights = init_weights(planned, 1);
+        weights["q.weight"].assign(picks(4, {0, 1}).values());
+        weights["k.weight"].assign(picks(4, {2, 3}).values());
+        weights["v.weight"].assign(picks(4, {0, 1}).values());  // v = q: y is M itself
+        weights["out.weight"].assign({1, 0, 0, 1, 0, 0, 0, 0});
+        weights["bias_table"].assign({.1, 0, -.2});
+        weights["factor_table"].assign({.5, 1, 2});
+        const Layer layer = bind(planned, weights);
+        Tensor x(DType::f32, {1, 2, 4});
+        x.assign({1, 0, 1, 0, 0, 1, 1, 1});
+        const Tensor y = run(layer, make_state(layer), x, "", real_dtype(level));
+        const Values want = {.5498, .9003, 0, 0, .1764, .6473, 0, 0};
+        EXPECT_LT(max_absolute_error(y.values(), want), 6e-5) << level;
+        EXPECT_ERROR(SEQMIX_ERR_CAPACITY,
+                     feed(layer, make_state(layer), noise(DType::f32, {1, 3, 4}, 1)),
+                     HasSubstr("takes at most 2"));
+    }
+}
+
 }  // namespace

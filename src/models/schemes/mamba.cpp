@@ -77,8 +77,16 @@ Outline make_outline(MambaFlavour flavour, const TensorNames& names, const Mamba
                                                names.has_in_layers(kLayers, ".norm.bias");
     // A head in the file is used even where config.json calls it tied: the two are then equal.
     outline.tied = !names.has("lm_head.weight") && config.tied.value_or(true);
-    outline.mixer.bias = config.bias.value_or(names.has_in_layers(kLayers, ".mixer.in_proj.bias") ||
-                                              names.has_in_layers(kLayers, ".mixer.out_proj.bias"));
+    // Attention's maps have the same names: with such layers, the first that is none tells.
+    int64_t first = 0;
+    while (config.attention.has(first)) ++first;
+    const auto has = [&](const std::string& end) {
+        return config.attention.layers.empty()
+                   ? names.has_in_layers(kLayers, end)
+                   : names.has(std::string(kLayers) + std::to_string(first) + end);
+    };
+    outline.mixer.bias =
+        config.bias.value_or(has(".mixer.in_proj.bias") || has(".mixer.out_proj.bias"));
     outline.mixer.conv_bias =
         config.conv_bias.value_or(names.has_in_layers(kLayers, ".mixer.conv1d.bias"));
     if (flavour == MambaFlavour::falcon_mamba) {
