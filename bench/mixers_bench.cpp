@@ -52,7 +52,8 @@ struct Setup {
         model = std::make_unique<Model>(context, mixer, description);
         stream = std::make_unique<Stream>(*model, shape.shape.batch);
         const auto [batch, tokens] = shape.shape;
-        for (const auto& [number, values] : model->inputs(batch, tokens)) {
+        const int64_t source = shape.source > 0 ? shape.source : tokens;
+        for (const auto& [number, values] : model->inputs(batch, tokens, 1, source)) {
             add(number, std::make_unique<Buffer>(
                             values, model->find(number)->is_integer() ? Type::i64 : Type::f32));
         }

@@ -91,6 +91,7 @@ struct BenchShape {
     const char* phase = "prefill";  // "prefill", "core", "decode" (one token, state carried)
     const char* attributes = "{}";
     BatchTime shape = {1, 1};
+    int64_t source = 0;  // tokens of the source; 0: as many as the call's
     std::vector<const char*> absent = {};
     std::vector<SlotShape> alternatives = {};
     Work work = {};
@@ -117,7 +118,8 @@ struct MixerCases {
     // Outputs come from transforms over many tokens: a later token may change earlier outputs within
     // the tolerance, and one that is no number may reach them.
     bool spreads = false;
-    const char* lanes = nullptr;  // attribute that counts the lanes of `materialize`
+    const char* lanes = nullptr;       // attribute that counts the lanes of `materialize`
+    const char* lane_width = nullptr;  // attribute that says how wide they are; null: 1
     std::vector<BenchShape> benches = {};
 };
 
