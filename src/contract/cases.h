@@ -81,7 +81,7 @@ enum class Limit : uint8_t {
 
 // The plain loop of bench/plain/ that `vs_plain` compares with, and its sizes.
 struct PlainLoop {
-    const char* name = nullptr;  // "scan", "conv", "gemm"; null: none
+    const char* name = nullptr;  // "scan", "conv", "gemm", "attention"; null: none
     int64_t channels = 0;
     int64_t states_or_taps = 0;
 };
