@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "models.h"
+#include "plain/attention.h"
 #include "plain/conv.h"
 #include "plain/scan.h"
 #include "support/rows.h"
@@ -52,7 +53,8 @@ struct Setup {
         model = std::make_unique<Model>(context, mixer, description);
         stream = std::make_unique<Stream>(*model, shape.shape.batch);
         const auto [batch, tokens] = shape.shape;
-        for (const auto& [number, values] : model->inputs(batch, tokens)) {
+        const int64_t source = shape.source > 0 ? shape.source : tokens;
+        for (const auto& [number, values] : model->inputs(batch, tokens, 1, source)) {
             add(number, std::make_unique<Buffer>(
                             values, model->find(number)->is_integer() ? Type::i64 : Type::f32));
         }
@@ -134,6 +136,23 @@ std::function<void()> plain_conv(int64_t batch, int64_t t, int64_t d) {
     };
 }
 
+std::function<void()> plain_attention(int64_t t, int64_t h, int64_t d, bool causal) {
+    struct Data {
+        std::vector<float> q, k, v, scores, y;
+    };
+    const auto data = std::make_shared<Data>();
+    for (std::vector<float>* x : {&data->q, &data->k, &data->v}) {
+        *x = random_floats(t * h * d, -1, 1);
+    }
+    data->scores.resize(static_cast<size_t>(t));
+    data->y.resize(static_cast<size_t>(t * h * d));
+    return [=] {
+        plain::attention(t, h, d, causal, data->q.data(), data->k.data(), data->v.data(),
+                         data->scores.data(), data->y.data());
+        benchmark::DoNotOptimize(data->y.data());
+    };
+}
+
 std::function<void()> plain_loop(const BenchShape& shape) {
     const PlainLoop& plain = shape.plain;
     if (plain.name == nullptr) {
@@ -145,6 +164,9 @@ std::function<void()> plain_loop(const BenchShape& shape) {
     }
     if (plain.name == std::string("conv") && plain.states_or_taps == 4) {
         return plain_conv(shape.shape.batch, shape.shape.tokens, plain.channels);
+    }
+    if (plain.name == std::string("attention")) {
+        return plain_attention(shape.shape.tokens, plain.channels, plain.states_or_taps, false);
     }
     std::fprintf(stderr, "%s: no plain loop '%s'\n", shape.name, plain.name);
     std::exit(1);
@@ -191,11 +213,79 @@ BenchShape lengthen(const BenchShape& shape, const Lengthened& to) {
     return longer;
 }
 
+// Rows of uneven lengths packed into one call, and each of them alone, one after the other: causal, 12
+// heads of 64.
+void add_ragged(const MixerCases& mixer, const std::string& isa) {
+    static const std::vector<int64_t> lengths = {100, 1500, 37, 700, 1024, 3, 411, 900};
+    struct Ragged {
+        Case setup;
+        std::unique_ptr<Model> model;
+        std::vector<std::unique_ptr<Buffer>> buffers;
+        std::vector<std::vector<seqmix_arg>> calls;
+
+        void add_call(int64_t tokens) {
+            calls.emplace_back();
+            SlotValues values = model->inputs(1, tokens, 1, tokens);
+            for (const auto& [number, value] : values) {
+                add(number, std::make_unique<Buffer>(value, Type::f32));
+            }
+            add(model->find("y")->number,
+                std::make_unique<Buffer>(model->find("y")->shape(1, tokens, 1), Type::f32));
+        }
+        void add(int32_t number, std::unique_ptr<Buffer> buffer) {
+            calls.back().push_back({number, 0, 0, 0, buffer->tensor()});
+            buffers.push_back(std::move(buffer));
+        }
+        void run() {
+            for (const auto& call : calls) {
+                must(seqmix_layer_forward(model->layer(), nullptr, call.data(), call.size(),
+                                          nullptr),
+                     "ragged rows");
+            }
+        }
+    };
+    Row row;
+    row.isa = isa;
+    Values borders({static_cast<int64_t>(lengths.size()) + 1});
+    for (size_t r = 0; r < lengths.size(); ++r) {
+        borders.data[r + 1] = borders.data[r] + static_cast<double>(lengths[r]);
+        row.tokens += static_cast<double>(lengths[r]);
+        row.work.flops += 4 * 12 * 64 * static_cast<double>(lengths[r] * (lengths[r] + 1) / 2);
+        row.work.bytes += 4.0 * 4 * 12 * 64 * static_cast<double>(lengths[r]);
+    }
+    for (const bool packed : {true, false}) {
+        row.name =
+            std::string(mixer.type) + "/" + isa + "/ragged/R8_" + (packed ? "packed" : "parts");
+        row.make = [&mixer, isa, packed, borders] {
+            const auto ragged = std::make_shared<Ragged>();
+            ragged->setup.attributes = R"({"heads":12,"head_dim":64,"causal":true})";
+            ragged->setup.absent = {"bias", "mask", "alibi", "sink", "lse"};
+            const Context context({.isa = isa, .threads = arguments().threads});
+            ragged->model = std::make_unique<Model>(context, mixer, ragged->setup);
+            if (packed) {
+                ragged->add_call(static_cast<int64_t>(borders.data.back()));
+                for (const int32_t slot : {SEQMIX_SLOT_CU_SEQLENS, SEQMIX_SLOT_CU_SEQLENS_K}) {
+                    ragged->add(slot, std::make_unique<Buffer>(borders, Type::i64));
+                }
+            } else {
+                for (const int64_t length : lengths) {
+                    ragged->add_call(length);
+                }
+            }
+            return Job{.run = [ragged] { ragged->run(); }};
+        };
+        add_row(row);
+    }
+}
+
 void add_type(const MixerCases& mixer) {
     static std::deque<BenchShape> lengthened;  // its elements stay where they are
     for (const std::string& isa : conformance::levels()) {
         if (!wanted(isa) || isa == "reference") {
             continue;
+        }
+        if (mixer.type == std::string("attention_op")) {
+            add_ragged(mixer, isa);
         }
         for (const BenchShape& shape : mixer.benches) {
             add_shape(mixer, isa, shape);

@@ -41,6 +41,7 @@ Json slots_of(const seqmix_layer* stack, size_t i) {
                 case SEQMIX_DIM_T: shape.push_back("T"); break;
                 case SEQMIX_DIM_R: shape.push_back("R"); break;
                 case SEQMIX_DIM_R1: shape.push_back("R+1"); break;
+                case SEQMIX_DIM_TK: shape.push_back("Tk"); break;
                 default: shape.push_back(slot.shape[axis]);
             }
         }

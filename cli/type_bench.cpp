@@ -85,7 +85,8 @@ TypeBench::Buffer TypeBench::buffer(const seqmix_slot_info& slot, int64_t tokens
             case SEQMIX_DIM_B:
             case SEQMIX_DIM_R: size = batch_; break;
             case SEQMIX_DIM_R1: size = batch_ + 1; break;
-            case SEQMIX_DIM_T: size = tokens; break;
+            case SEQMIX_DIM_T:
+            case SEQMIX_DIM_TK: size = tokens; break;
             default: break;
         }
         result.shape.push_back(size);

@@ -18,12 +18,13 @@ GEMMS = {"in_proj": (3072, 768), "out_proj": (768, 1536), "lm_head": (50280, 768
 KERNELS = "{}/avx512/L16384_H256_N64"  # of state-space layers
 S4D_STEP = "s4d/avx512/decode/B1_T1_D256_N64"
 MODEL = "model/avx512/{}/mamba-130m_T{}"
+ATTENTION = "attention_op/avx512/{}/{}"
 GATE = {"wide": 15.0, "narrow": 10.0}  # of the fused scan; below it `tools/bench --check` fails
 
 # What the rows of the bars are called: the programs' filters.
 PATTERNS = {
-    "mixers_bench": "^(selective_scan_op/(avx512/|avx2/core/)|causal_conv1d_op/avx512/prefill/"
-                    "|s4d/avx512/decode/)(core/|prefill/|decode/)?B1_",
+    "mixers_bench": "^((selective_scan_op/(avx512/|avx2/core/)|causal_conv1d_op/avx512/prefill/"
+                    "|s4d/avx512/decode/)(core/|prefill/|decode/)?B1_|attention_op/avx512/)",
     "primitives_bench": "^(gemm/avx512/.*_M(512|16|1)_|(cauchy|dplr_kernel|vandermonde|long_conv)/avx512/)",
     "models_bench": "^model/avx512/(prefill/mamba-130m_T2048|decode/mamba-130m_T1)/",
 }
@@ -65,6 +66,7 @@ class Check:
             self.state_space(compiler)
             self.model(compiler)
             self.long_conv(compiler)
+            self.attention(compiler)
         self.compilers()
 
     def pick(self, wide, narrow):
@@ -200,6 +202,35 @@ class Check:
             name = f"long_conv/avx512/stream/K131072_T128_D{channels}"
             self.add("long_conv_stream", f"2^17 taps in blocks of 128, D={channels}: worst block over "
                      "median", c, 1, self.value(c, 1, name, "worst_over_median"), 4, most=True)
+
+    def attention(self, c):
+        def row(tokens, causal):
+            return ATTENTION.format("prefill", f"B1_T{tokens}_H12_d64" + "_causal" * causal)
+        asked = {peer for peer, _ in self.figures.attention} | set(self.figures.missing)
+        for tokens, full, causal in ((1024, 0.62, 0.55), (4096, 0.70, 0.66), (16384, 0.70, 0.66)):
+            for hides, need in ((False, full), (True, causal)):
+                what = f"attention T={tokens} {'causal' if hides else 'full'}"
+                self.of_limit("attention", what, c, 1, row(tokens, hides), need)
+                self.speedup("attention_threads", what, c, row(tokens, hides), 1.8)
+            if tokens >= 4096:
+                self.add("attention_causal", f"attention T={tokens}: time of causal over full", c, 1,
+                         self.ratio(c, (1, row(tokens, True)), (1, row(tokens, False))), 0.55,
+                         most=True)
+        for peer, hides, need in (("torch", False, self.pick(1.5, 1.05)),
+                                  ("torch", True, self.pick(1.6, 1.15)),
+                                  ("llama", False, self.pick(1.5, 1.3)),
+                                  ("llama", True, self.pick(3.0, 2.8))):
+            if peer in asked:
+                ratios = self.value(c, 1, row(4096, hides), "vs_peer") or {}
+                self.add("attention_peers", f"attention T=4096 {'causal' if hides else 'full'} vs "
+                         + peer, c, 1, ratios.get(peer), need)
+        decode = ATTENTION.format("decode", "B1_T1_Tk8192_H12_d64")
+        self.of_limit("attention_decode", "attention, one token at depth 8192, limit memory reads",
+                      c, 1, decode, 0.7)
+        parts = ATTENTION.format("ragged", "R8_parts")
+        self.add("attention_ragged", "attention, 8 packed rows: time over the sum of the rows alone",
+                 c, 1, self.ratio(c, (1, ATTENTION.format("ragged", "R8_packed")), (1, parts)), 1.1,
+                 most=True)
 
     def compilers(self):
         """g++ against clang, row by row: the bar names the slowest."""

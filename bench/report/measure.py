@@ -16,7 +16,11 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAMS = ["mixers_bench", "primitives_bench", "models_bench"]
 MODEL_PEERS = ["llama", "transformers"]  # of the whole-model rows
-PEERS = MODEL_PEERS + ["fftw"]  # of rows of primitives_bench, inside that program
+ATTENTION_PEERS = ["llama", "torch"]  # of rows of attention_op, their own programs
+# fftw: of rows of primitives_bench, inside that program
+PEERS = MODEL_PEERS + ["torch", "fftw"]
+ATTENTION_ROW = "attention_op/{}/prefill/B1_T{}_H12_d64"
+ATTENTION_TOKENS = (1024, 4096)
 MODEL = os.path.join(ROOT, "build", "bench-models", "mamba-130m")
 MODEL_ROWS = [f"model/{isa}/{phase}/mamba-130m_T{tokens}" for isa in ("avx2", "avx512")
               for phase, tokens in (("prefill", 512), ("prefill", 2048), ("decode", 1))]
@@ -150,6 +154,7 @@ class Figures:
 
     def __init__(self):
         self.rows, self.contexts, self.peers, self.missing = {}, {}, {}, {}
+        self.attention = {}  # figures by (peer, threads)
         self.foreign = self.stolen = 0.0
         self.rounds = 0
 
@@ -181,6 +186,11 @@ class Figures:
                 if entry.get(now) is not None:
                     row[key] = min(row[key] or entry[now], entry[now])
 
+    def add_attention_peer(self, peer, figures):
+        best = self.attention.setdefault((peer, figures["threads"]), figures)
+        for name, took in figures["attention"].items():
+            best["attention"][name] = min(best["attention"][name], took)
+
     def add_peer(self, peer, figures):
         best = self.peers.setdefault((peer, figures["threads"]), figures)
         for key in ("prefill", "decode"):
@@ -203,6 +213,11 @@ class Figures:
             for (peer, threads), figures in self.peers.items():
                 if match and threads == row["threads"]:
                     row["vs_peer"][peer] = row["tokens_per_s"] / figures[match.group(1)]
+            for (peer, threads), figures in self.attention.items():
+                kind, _, _, shape = (row["name"].split("/") + [""] * 4)[:4]
+                if (kind == "attention_op" and threads == row["threads"]
+                        and shape in figures["attention"]):
+                    row["vs_peer"][peer] = figures["attention"][shape] / us
 
     def row(self, compiler, threads, name):
         return self.rows.get((compiler, threads, name))
@@ -225,7 +240,9 @@ class Figures:
         return {"rows": list(self.rows.values()), "foreign": self.foreign, "stolen": self.stolen,
                 "rounds": self.rounds, "missing": self.missing,
                 "contexts": list(self.contexts.values()),
-                "peers": [{"peer": peer, **figures} for (peer, _), figures in self.peers.items()]}
+                "peers": [{"peer": peer, **figures} for (peer, _), figures in self.peers.items()],
+                "attention": [{"peer": peer, **figures}
+                              for (peer, _), figures in self.attention.items()]}
 
     @staticmethod
     def from_json(data):
@@ -239,6 +256,8 @@ class Figures:
             figures.contexts[key] = context
         for peer in data["peers"]:
             figures.peers[(peer["peer"], peer["threads"])] = peer
+        for peer in data.get("attention", []):
+            figures.attention[(peer["peer"], peer["threads"])] = peer
         return figures
 
 
@@ -291,6 +310,23 @@ def run_peer(peer, threads, foreign, figures):
     figures.add_peer(peer, json.loads(done.stdout.strip().split("\n")[-1]))
 
 
+def run_attention_peer(peer, tokens, threads, foreign, figures):
+    done = foreign.run([os.path.join(ROOT, "tools", "peers", peer), "attention", "--threads",
+                        str(threads)] + [str(count) for count in tokens])
+    if done.returncode != 0:
+        figures.missing[peer] = done.stderr.strip().split("\n")[-1]
+        say(f"peer {peer}: {figures.missing[peer]}")
+        return
+    figures.add_attention_peer(peer, json.loads(done.stdout.strip().split("\n")[-1]))
+
+
+def attention_tokens(pattern):
+    """Lengths of attention_op's rows that a pattern asks for."""
+    return [tokens for tokens in ATTENTION_TOKENS
+            if any(re.search(pattern, ATTENTION_ROW.format(isa, tokens) + causal + "/manual_time")
+                   for isa in ("avx2", "avx512") for causal in ("", "_causal"))]
+
+
 def measure(builds, threads, patterns, isa="", rounds=1, min_time="0.2", peers=(), keep=None):
     """`builds`: folders; `patterns`: program -> regular expression of names ('' for all). keep(figures)
     is called as often as there is something new, so that a run that is cut off is not lost."""
@@ -311,6 +347,11 @@ def measure(builds, threads, patterns, isa="", rounds=1, min_time="0.2", peers=(
                                              model, fftw)
                         if result:
                             figures.add(result)
+                    if name == "mixers_bench" and folder == builds[0] and attention_tokens(pattern):
+                        for peer in [p for p in peers
+                                     if p in ATTENTION_PEERS and p not in figures.missing]:
+                            run_attention_peer(peer, attention_tokens(pattern), count, foreign,
+                                               figures)
                     if name == "models_bench" and folder == builds[0]:
                         for peer in [p for p in peers
                                      if p in MODEL_PEERS and p not in figures.missing]:

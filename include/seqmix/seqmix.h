@@ -172,12 +172,17 @@ typedef struct seqmix_arg {
  *                        token, and neither convolution windows nor dt see the padding.
  *  rows (R) i64:         the state row that each row of the call continues (distinct).
  *  seq_idx (B,T) i32:    a change resets the state; negative is padding (outputs 0, not read).
- *  positions (B,T) i64:  only for types whose schema lists it. */
+ *  positions (B,T) i64:  the place of each token in its sequence; only for types whose
+ *                        schema says so.
+ *  cu_seqlens_k (R+1) i64, lengths_k (B) i64: the same two for the source, of types with tensors that
+ *                        have the axis Tk. Packed rows need both cu_seqlens and cu_seqlens_k. */
 #define SEQMIX_SLOT_CU_SEQLENS 1000
 #define SEQMIX_SLOT_LENGTHS 1001
 #define SEQMIX_SLOT_ROWS 1002
 #define SEQMIX_SLOT_SEQ_IDX 1003
 #define SEQMIX_SLOT_POSITIONS 1004
+#define SEQMIX_SLOT_CU_SEQLENS_K 1005
+#define SEQMIX_SLOT_LENGTHS_K 1006
 
 /* ------------------------------------------------------------------ handles and callbacks */
 
@@ -420,7 +425,7 @@ typedef struct seqmix_slot_info {
     uint32_t flags;        /* SEQMIX_SLOT_OPTIONAL | SEQMIX_SLOT_BOUND */
     uint32_t dtypes;       /* set of SEQMIX_DTYPE_* */
     int32_t ndim;          /* of the first alternative shape */
-    int64_t shape[8];      /* sizes; SEQMIX_DIM_B, SEQMIX_DIM_T, SEQMIX_DIM_R where the call decides */
+    int64_t shape[8];      /* sizes; SEQMIX_DIM_B, SEQMIX_DIM_T, SEQMIX_DIM_R, ... where the call decides */
     const char *name;      /* static */
     const char *shape_text; /* symbolic, alternatives separated by '|': "(D,N)|(B,T,N)"; static */
     const char *doc;       /* one line; static */
@@ -432,7 +437,7 @@ typedef struct seqmix_slot_info {
 #define SEQMIX_ROLE_STATE 3u     /* a state tensor: seqmix_state_get and seqmix_state_set */
 #define SEQMIX_ROLE_STATE_IN 4u  /* an operation's state in: absent means zero */
 #define SEQMIX_ROLE_STATE_OUT 5u /* an operation's state out; may be the state in itself */
-#define SEQMIX_ROLE_CONTROL 6u   /* cu_seqlens, lengths, rows, seq_idx */
+#define SEQMIX_ROLE_CONTROL 6u   /* cu_seqlens, lengths, rows, seq_idx, positions, and the source's two */
 
 #define SEQMIX_SLOT_OPTIONAL 1u
 #define SEQMIX_SLOT_BOUND 2u /* a weight that this layer holds */
@@ -441,6 +446,7 @@ typedef struct seqmix_slot_info {
 #define SEQMIX_DIM_T (-2)
 #define SEQMIX_DIM_R (-3)
 #define SEQMIX_DIM_R1 (-4) /* R + 1 */
+#define SEQMIX_DIM_TK (-5) /* time of the source: keys and values */
 
 /* The number of slots of a layer, controls included; 0 for NULL.
  * Threads: any. Errors: none. Since 0.1. */
@@ -474,7 +480,7 @@ SEQMIX_API seqmix_status seqmix_layer_bytes(const seqmix_layer *layer, int32_t k
 SEQMIX_API const char *seqmix_layer_kernel_name(const seqmix_layer *layer) SEQMIX_NOEXCEPT;
 
 /* Makes ready for concurrent_calls simultaneous calls of at most max_batch rows and max_tokens tokens
- * over all rows, and starts the threads: afterwards no call within these bounds allocates or takes a
+ * over all rows (and as many of a row's source, read in place: unit stride in the last axis), and starts the threads: afterwards no call within these bounds allocates or takes a
  * lock, the first included. Larger calls work and may allocate.
  * Ownership: memory stays with the context. Threads: any.
  * Errors: NULL_ARGUMENT, INVALID_ARGUMENT, LIMIT, NO_MEMORY. Since 0.1. */
@@ -526,7 +532,7 @@ typedef struct seqmix_materialize_options {
 
 /* The mixing matrix of the layer for this input, with the operands that make it checkable:
  *   M (B, lanes, count, S), v (B, lanes, S, dv), y_core (B, lanes, count, dv);  y_core = M v
- * over the S tokens of the call, from a zero state; gates and projections after the mixer are not in
+ * over the S tokens of the call (Tk of the source where there is one), from a zero state; gates and projections after the mixer are not in
  * it. f32 or f64; any of the three may be NULL. The state is neither needed nor changed.
  * Ownership: the caller's tensors. Threads: any.
  * Errors: as forward, and UNSUPPORTED where the type has no such matrix. Since 0.1. */

@@ -81,7 +81,7 @@ enum class Limit : uint8_t {
 
 // The plain loop of bench/plain/ that `vs_plain` compares with, and its sizes.
 struct PlainLoop {
-    const char* name = nullptr;  // "scan", "conv", "gemm"; null: none
+    const char* name = nullptr;  // "scan", "conv", "gemm", "attention"; null: none
     int64_t channels = 0;
     int64_t states_or_taps = 0;
 };
@@ -91,6 +91,7 @@ struct BenchShape {
     const char* phase = "prefill";  // "prefill", "core", "decode" (one token, state carried)
     const char* attributes = "{}";
     BatchTime shape = {1, 1};
+    int64_t source = 0;  // tokens of the source; 0: as many as the call's
     std::vector<const char*> absent = {};
     std::vector<SlotShape> alternatives = {};
     Work work = {};
@@ -118,7 +119,7 @@ struct MixerCases {
     // the tolerance, and one that is no number may reach them.
     bool spreads = false;
     const char* lanes = nullptr;       // attribute that counts the lanes of `materialize`
-    const char* lane_width = nullptr;  // attribute that is the width of a lane's values; null: 1
+    const char* lane_width = nullptr;  // attribute that says how wide they are; null: 1
     std::vector<BenchShape> benches = {};
 };
 

@@ -35,11 +35,12 @@ namespace seqmix {
 
 struct Mixer;
 
-// Symbols B, T, R, R1 in a resolved shape; the public SEQMIX_DIM_* values.
+// Symbols B, T, R, R1, Tk in a resolved shape; the public SEQMIX_DIM_* values.
 constexpr int64_t kDimB = SEQMIX_DIM_B;
 constexpr int64_t kDimT = SEQMIX_DIM_T;
 constexpr int64_t kDimR = SEQMIX_DIM_R;
 constexpr int64_t kDimR1 = SEQMIX_DIM_R1;
+constexpr int64_t kDimTk = SEQMIX_DIM_TK;
 
 // A slot of a plan: a SlotSpec with its sizes known.
 struct Slot {
@@ -96,8 +97,11 @@ struct StateSlot {
     const char* doc;
 };
 std::vector<StateSlot> state_slots(const Schema& schema);
-// The standard control slots; operations have no state whose rows could be named.
-std::span<const SlotSpec> control_slots(const Schema& schema);
+// The standard control slots: those of the source only for types that have one, `rows` not for
+// operations, which have no state, seq_idx not where there is a source, `positions` as the schema says.
+std::vector<SlotSpec> control_slots(const Schema& schema);
+// Whether some tensor has the axis Tk.
+bool has_source(const Schema& schema);
 
 // Fills plan.slots and plan.states from the schema and plan.sizes; called by describe.
 Status resolve_slots(const Schema& schema, Plan& plan);
@@ -191,6 +195,7 @@ struct Segment {
     int64_t state_row;  // of the state
     bool reset;         // the state of this row is zero before the first token
     bool last;          // holds the row's last true token of the call
+    int64_t begin = 0;  // tokens of its sequence before it, in this call
 };
 
 // Segments [first, first + count) of one state row, in order of processing: the unit of parallelism
@@ -213,6 +218,27 @@ struct Matrix {
     T* as() const {
         return static_cast<T*>(data);
     }
+};
+
+// A tensor with the axis Tk: whole, as the caller has it, axes in the schema's order. Above level
+// reference its last axis has unit stride and its elements are aligned.
+struct Source {
+    const std::byte* data = nullptr;
+    DType dtype = DType::unknown;
+    int32_t variant = 0;
+    int64_t strides[4] = {};  // elements
+    explicit operator bool() const { return dtype != DType::unknown; }
+    const std::byte* at(int64_t i, int64_t j = 0, int64_t k = 0, int64_t l = 0) const {
+        return data + (i * strides[0] + j * strides[1] + k * strides[2] + l * strides[3]) *
+                          dtype_size(dtype);
+    }
+};
+
+// Where a row of the call lies in such tensors: its tokens are [first, first + count) of Tk in row
+// `batch` of B, and [target_first, target_first + target_count) of T.
+struct SourceRow {
+    int64_t batch, first, count;
+    int64_t target_first, target_count;
 };
 
 // A state tensor of all rows.
@@ -257,7 +283,8 @@ struct StepShape {
     int64_t tokens;  // packed tokens of the step
     int64_t rows;    // rows of the call
     size_t workers;
-    bool real64;  // level reference
+    bool real64;         // level reference
+    int64_t source = 0;  // tokens of the source in a row, at most
 };
 
 struct Call {
@@ -267,7 +294,11 @@ struct Call {
     int64_t segment_count = 0;
     const RowRun* runs = nullptr;
     int64_t run_count = 0;
-    const Matrix* slots = nullptr;      // by slot number; absent ones are empty
+    const Matrix* slots = nullptr;    // by slot number; absent ones are empty
+    const Source* sources = nullptr;  // those with the axis Tk, likewise; null for types without
+    const SourceRow* source_rows = nullptr;  // by row of the call; null for types without
+    const int64_t* token_positions =
+        nullptr;                        // the control `positions` of the step's tokens, or null
     const StateRows* states = nullptr;  // in the order of plan.states
     const int64_t* positions =
         nullptr;  // by state row: tokens consumed before this step; may be null
@@ -278,6 +309,7 @@ struct Call {
     std::atomic<bool>* failed = nullptr;  // set when the host's executor failed
 
     const Matrix& slot(int32_t number) const { return slots[number]; }
+    const Source& source(int32_t number) const { return sources[number]; }
     template <class T>
     T* state(size_t i, int64_t row) const {
         return static_cast<T*>(states[i].data) + row * states[i].row_stride;
@@ -314,15 +346,18 @@ struct StateLeaf {
 
 // ------------------------------------------------------------------ materialize
 
-// One row of a batch, in double: inputs (T, width) dense by slot number (constants as they are).
+// One row of a batch, in double: inputs (T, width) dense by slot number (constants as they are, tensors
+// with the axis Tk without their axis B).
 struct MaterializeCall {
     int64_t tokens = 0;
+    int64_t sources = 0;  // Tk; `tokens` for types without a source
+    int32_t kind = 0;     // 0: the mixing matrix; else one of Schema::kinds
     const Matrix* slots = nullptr;
     int64_t first = 0, count = 0;            // output positions
     int64_t lane_first = 0, lane_count = 0;  // lanes
-    double* matrix = nullptr;                // (lanes, count, tokens); any of the three may be null
-    double* operand = nullptr;               // (lanes, tokens, dv)
-    double* core = nullptr;                  // (lanes, count, dv)
+    double* matrix = nullptr;   // (lanes, count, sources); any of the three may be null
+    double* operand = nullptr;  // (lanes, sources, dv)
+    double* core = nullptr;     // (lanes, count, dv)
 };
 
 struct LaneInfo {
@@ -364,8 +399,9 @@ struct Mixer {
     void (*materialize)(const Bound& bound, const MaterializeCall& call);
     // Fills one weight, C order, with its initial values.
     void (*init)(const Plan& plan, const Slot& slot, Random& random, double* out);
-    // Rules between call tensors that shapes cannot say; present[slot] for slots below slot_limit().
-    Status (*check)(const Plan& plan, const bool* present);
+    // Rules between call tensors that shapes cannot say; given[slot] for slots below slot_limit(),
+    // DType::unknown where a tensor is absent.
+    Status (*check)(const Plan& plan, const DType* given);
     // How far a call of `tokens` tokens (of at least one: it may be cut) from `position` on needs the
     // first axis of a growing state tensor. Null: position + tokens, or all of it.
     int64_t (*state_rows)(const Plan& plan, size_t tensor, int64_t position,

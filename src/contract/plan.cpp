@@ -31,9 +31,12 @@ Status parse_dimension(std::string_view text, const Plan& plan, int64_t* out) {
         }
         const std::string_view symbol = text.substr(start, i - start);
         int64_t value = 1;
-        if (symbol == "B" || symbol == "T" || symbol == "R" || symbol == "R1") {
-            *out = symbol == "B" ? kDimB : symbol == "T" ? kDimT : symbol == "R" ? kDimR : kDimR1;
-            return Status();
+        for (const auto& [name, size] :
+             {std::pair{"B", kDimB}, {"T", kDimT}, {"R", kDimR}, {"R1", kDimR1}, {"Tk", kDimTk}}) {
+            if (symbol == name) {
+                *out = size;
+                return Status();
+            }
         }
         if (!symbol.empty()) {
             const auto found = plan.sizes.find(symbol);
@@ -91,7 +94,12 @@ constexpr SlotSpec kControls[] = {
      "true tokens of each row; the rest is right padding"},
     {SEQMIX_SLOT_SEQ_IDX, "seq_idx", Role::control, true, kI32, "(B,T)",
      "a change resets the state; negative is padding"},
-    // Last: operations do without it.
+    {SEQMIX_SLOT_POSITIONS, "positions", Role::control, true, kI64, "(B,T)",
+     "the place of each token in its sequence; absent: counted by the layer"},
+    {SEQMIX_SLOT_CU_SEQLENS_K, "cu_seqlens_k", Role::control, true, kI64, "(R1)",
+     "the source of row r is tokens [cu[r], cu[r+1]) of a packed source (1,total,...)"},
+    {SEQMIX_SLOT_LENGTHS_K, "lengths_k", Role::control, true, kI64, "(B)",
+     "true tokens of each row's source; the rest is right padding"},
     {SEQMIX_SLOT_ROWS, "rows", Role::control, true, kI64, "(R)",
      "the state row that each row of the call continues"},
 };
@@ -135,9 +143,28 @@ std::vector<StateSlot> state_slots(const Schema& schema) {
     return slots;
 }
 
-std::span<const SlotSpec> control_slots(const Schema& schema) {
-    const std::span<const SlotSpec> all = kControls;
-    return schema.operation ? all.first(all.size() - 1) : all;
+bool has_source(const Schema& schema) {
+    return std::any_of(schema.slots.begin(), schema.slots.end(), [](const SlotSpec& spec) {
+        const std::string_view shape = spec.shape;
+        return shape.find(",Tk") != shape.npos || shape.find("(Tk") != shape.npos;
+    });
+}
+
+std::vector<SlotSpec> control_slots(const Schema& schema) {
+    const bool source = has_source(schema);
+    std::vector<SlotSpec> slots;
+    for (const SlotSpec& spec : kControls) {
+        const bool of_source =
+            spec.slot == SEQMIX_SLOT_CU_SEQLENS_K || spec.slot == SEQMIX_SLOT_LENGTHS_K;
+        const bool out = spec.slot == SEQMIX_SLOT_ROWS        ? schema.operation
+                         : spec.slot == SEQMIX_SLOT_SEQ_IDX   ? source
+                         : spec.slot == SEQMIX_SLOT_POSITIONS ? !schema.positions
+                                                              : of_source && !source;
+        if (!out) {
+            slots.push_back(spec);
+        }
+    }
+    return slots;
 }
 
 Status resolve_slots(const Schema& schema, Plan& plan) {

@@ -1,8 +1,9 @@
 // The schema of a mixer: its attributes, tensors and state as static data. One table feeds checks,
 // documentation, bindings, the conformance suite and the benches.
 //
-// Shapes are symbolic: "(B,T,D)". B, T, R and R1 (= R + 1) come from the call; every other symbol is
-// a size of the plan. A dimension is a sum of terms, each an integer, a symbol, or both: "K-1",
+// Shapes are symbolic: "(B,T,D)". B, T, R, R1 (= R + 1) and Tk come from the call; every other symbol
+// is a size of the plan. Tk is the time of a second sequence, the source (keys and values): "(B,Tk,H,d)",
+// and "(B,H,T,Tk)" for what is said of pairs of tokens. A dimension is a sum of terms, each an integer, a symbol, or both: "K-1",
 // "dt_rank+2N". Alternatives are separated by '|' and told apart by rank: "(D,N)|(B,T,N)".
 #pragma once
 
@@ -80,6 +81,9 @@ struct Schema {
     Capabilities capabilities;
     int64_t
         chunk;  // time is cut every `chunk` tokens, counted from a row's first token of the call
+    // What `materialize` gives besides the mixing matrix: kinds 1, 2, ... "raw|capped".
+    const char* kinds = nullptr;
+    bool positions = false;  // takes the control `positions`
 };
 
 }  // namespace seqmix

@@ -227,13 +227,16 @@ void run_reference(const Bound& bound, const Call& call) {
     StackStep<double>(static_cast<const StackBound&>(bound), call).run();
 }
 
-Status check(const Plan&, const bool* present) {
-    const int given = int{present[kTokens]} + int{present[kX]} + int{present[kEmbeds]};
-    if (given == 1) {
+Status check(const Plan&, const DType* given) {
+    int inputs = 0;
+    for (const int32_t slot : {kTokens, kX, kEmbeds}) {
+        inputs += given[slot] == DType::unknown ? 0 : 1;
+    }
+    if (inputs == 1) {
         return Status();
     }
-    return fail(given == 0 ? SEQMIX_ERR_MISSING_TENSOR : SEQMIX_ERR_INVALID_ARGUMENT, kSchema.type,
-                ": ", given, " of the inputs tokens, x and embeds, expected one");
+    return fail(inputs == 0 ? SEQMIX_ERR_MISSING_TENSOR : SEQMIX_ERR_INVALID_ARGUMENT, kSchema.type,
+                ": ", inputs, " of the inputs tokens, x and embeds, expected one");
 }
 
 }  // namespace

@@ -20,11 +20,12 @@ std::string dtype_list(DTypeSet set, bool real64) {
     return text;
 }
 
-// One symbolic dimension against an actual size; learns B, T and R on first sight.
+// One symbolic dimension against an actual size; learns B, T, R and Tk on first sight.
 bool match_dimension(int64_t want, int64_t size, Arguments* args) {
     switch (want) {
         case kDimB: return args->batch < 0 ? (args->batch = size, true) : args->batch == size;
         case kDimT: return args->time < 0 ? (args->time = size, true) : args->time == size;
+        case kDimTk: return args->source < 0 ? (args->source = size, true) : args->source == size;
         case kDimR: return args->rows < 0 ? (args->rows = size, true) : args->rows == size;
         case kDimR1:
             return size >= 1 &&
@@ -40,7 +41,8 @@ Status match_shape(const Plan& plan, const Slot& slot, const View& view, Argumen
         if (shape.size() != static_cast<size_t>(view.ndim)) {
             continue;
         }
-        const int64_t batch = args->batch, time = args->time, rows = args->rows;
+        const int64_t batch = args->batch, time = args->time, rows = args->rows,
+                      source = args->source;
         bool match = true;
         for (size_t i = 0; i < shape.size() && match; ++i) {
             match = match_dimension(shape[i], view.shape[i], args);
@@ -52,9 +54,10 @@ Status match_shape(const Plan& plan, const Slot& slot, const View& view, Argumen
         args->batch = batch;
         args->time = time;
         args->rows = rows;
+        args->source = source;
     }
     return fail(SEQMIX_ERR_SHAPE, type_of(plan), ": tensor '", slot.name, "' shape ", view.dims(),
-                ", expected ", expected_shapes(slot, args->batch, args->time, args->rows));
+                ", expected ", expected_shapes(slot, *args));
 }
 
 int64_t control_value(const View& view, int64_t i, int64_t j = 0) {
@@ -64,31 +67,73 @@ int64_t control_value(const View& view, int64_t i, int64_t j = 0) {
     return value;
 }
 
-Status check_cu_seqlens(const Plan& plan, const Arguments& args, const View& view) {
+// `name` is 'cu_seqlens' or 'cu_seqlens_k', `tokens` the length of the axis that it cuts.
+Status check_cu_seqlens(const Plan& plan, const Arguments& args, const View& view, const char* name,
+                        int64_t tokens) {
     if (args.batch != 1) {
-        return fail(SEQMIX_ERR_SHAPE, type_of(plan), ": with 'cu_seqlens' the batch is ",
+        return fail(SEQMIX_ERR_SHAPE, type_of(plan), ": with '", name, "' the batch is ",
                     args.batch, ", expected 1");
     }
     int64_t previous = 0;
     for (int64_t r = 0; r <= args.rows; ++r) {
         const int64_t value = control_value(view, r);
-        if (value < previous || value > args.time || (r == 0 && value != 0)) {
-            return fail(SEQMIX_ERR_INVALID_ARGUMENT, type_of(plan), ": 'cu_seqlens'[", r, "] is ",
+        if (value < previous || value > tokens || (r == 0 && value != 0)) {
+            return fail(SEQMIX_ERR_INVALID_ARGUMENT, type_of(plan), ": '", name, "'[", r, "] is ",
                         value, ", expected ", r == 0 ? "0" : "a rising sequence", " up to ",
-                        args.time);
+                        tokens);
         }
         previous = value;
     }
     return Status();
 }
 
-Status check_lengths(const Plan& plan, const Arguments& args, const View& view) {
+Status check_lengths(const Plan& plan, const Arguments& args, const View& view, const char* name,
+                     int64_t tokens) {
     for (int64_t b = 0; b < args.batch; ++b) {
         const int64_t value = control_value(view, b);
-        if (value < 0 || value > args.time) {
-            return fail(SEQMIX_ERR_INVALID_ARGUMENT, type_of(plan), ": 'lengths'[", b, "] is ",
-                        value, ", expected 0 to ", args.time);
+        if (value < 0 || value > tokens) {
+            return fail(SEQMIX_ERR_INVALID_ARGUMENT, type_of(plan), ": '", name, "'[", b, "] is ",
+                        value, ", expected 0 to ", tokens);
         }
+    }
+    return Status();
+}
+
+// The controls that say where rows are, of the target and of the source.
+Status check_row_controls(const Plan& plan, const Arguments& args) {
+    const View* cu = args.find(plan, SEQMIX_SLOT_CU_SEQLENS);
+    const View* cu_k = args.find(plan, SEQMIX_SLOT_CU_SEQLENS_K);
+    const View* lengths = args.find(plan, SEQMIX_SLOT_LENGTHS);
+    const View* lengths_k = args.find(plan, SEQMIX_SLOT_LENGTHS_K);
+    for (const bool of_source : {false, true}) {
+        if (of_source ? cu_k != nullptr && lengths_k != nullptr
+                      : cu != nullptr && lengths != nullptr) {
+            const char* suffix = of_source ? "_k" : "";
+            return fail(SEQMIX_ERR_INVALID_ARGUMENT, type_of(plan), ": 'cu_seqlens", suffix,
+                        "' and 'lengths", suffix, "' exclude each other");
+        }
+    }
+    if (args.source < 0 && (cu_k != nullptr || lengths_k != nullptr)) {
+        return fail(SEQMIX_ERR_INVALID_ARGUMENT, type_of(plan), ": '",
+                    cu_k != nullptr ? "cu_seqlens_k" : "lengths_k",
+                    "' is given, and no tensor of the source is");
+    }
+    if (args.source >= 0 && (cu == nullptr) != (cu_k == nullptr)) {
+        return fail(SEQMIX_ERR_MISSING_TENSOR, type_of(plan), ": tensor '",
+                    cu == nullptr ? "cu_seqlens" : "cu_seqlens_k",
+                    "' is missing: target and source are packed together or not at all");
+    }
+    if (cu != nullptr) {
+        SEQMIX_TRY(check_cu_seqlens(plan, args, *cu, "cu_seqlens", args.time));
+    }
+    if (cu_k != nullptr) {
+        SEQMIX_TRY(check_cu_seqlens(plan, args, *cu_k, "cu_seqlens_k", args.source));
+    }
+    if (lengths != nullptr) {
+        SEQMIX_TRY(check_lengths(plan, args, *lengths, "lengths", args.time));
+    }
+    if (lengths_k != nullptr) {
+        SEQMIX_TRY(check_lengths(plan, args, *lengths_k, "lengths_k", args.source));
     }
     return Status();
 }
@@ -201,8 +246,7 @@ const View* Arguments::find(const Plan& plan, int32_t slot) const {
     return view ? &view : nullptr;
 }
 
-std::string expected_shape(const Slot& slot, size_t variant, int64_t batch, int64_t time,
-                           int64_t rows) {
+std::string expected_shape(const Slot& slot, size_t variant, const Arguments& args) {
     // Symbols come from the shape's text, values from the plan and the call.
     std::string_view text = slot.shape_text;
     for (size_t v = 0; v < variant; ++v) {
@@ -215,10 +259,11 @@ std::string expected_shape(const Slot& slot, size_t variant, int64_t batch, int6
         const std::string_view symbol = text.substr(0, comma);
         text = comma == std::string_view::npos ? std::string_view() : text.substr(comma + 1);
         int64_t value = slot.shapes[variant][i];
-        value = value == kDimB    ? batch
-                : value == kDimT  ? time
-                : value == kDimR  ? rows
-                : value == kDimR1 ? (rows < 0 ? rows : rows + 1)
+        value = value == kDimB    ? args.batch
+                : value == kDimT  ? args.time
+                : value == kDimTk ? args.source
+                : value == kDimR  ? args.rows
+                : value == kDimR1 ? (args.rows < 0 ? args.rows : args.rows + 1)
                                   : value;
         out += i == 0 ? "" : ",";
         const std::string number = std::to_string(value);
@@ -233,11 +278,11 @@ std::string expected_shape(const Slot& slot, size_t variant, int64_t batch, int6
     return out + ")";
 }
 
-std::string expected_shapes(const Slot& slot, int64_t batch, int64_t time, int64_t rows) {
+std::string expected_shapes(const Slot& slot, const Arguments& args) {
     std::string expected;
     for (size_t v = 0; v < slot.shapes.size(); ++v) {
         expected += v == 0 ? "" : " or ";
-        expected += expected_shape(slot, v, batch, time, rows);
+        expected += expected_shape(slot, v, args);
     }
     return expected;
 }
@@ -257,6 +302,18 @@ RowSpan row_span(const Plan& plan, const Arguments& args, int64_t r) {
     return span;
 }
 
+SourceRow source_row(const Plan& plan, const Arguments& args, int64_t r) {
+    const RowSpan target = row_span(plan, args, r);
+    SourceRow row{target.batch, 0, std::max<int64_t>(args.source, 0), target.begin, target.count};
+    if (const View* cu = args.find(plan, SEQMIX_SLOT_CU_SEQLENS_K)) {
+        row.first = control_value(*cu, r);
+        row.count = control_value(*cu, r + 1) - row.first;
+    } else if (const View* lengths = args.find(plan, SEQMIX_SLOT_LENGTHS_K)) {
+        row.count = control_value(*lengths, r);
+    }
+    return row;
+}
+
 Status read_arguments(const Plan& plan, bool real64, const seqmix_arg* args, size_t n,
                       Arguments* out) {
     if (args == nullptr && n > 0) {
@@ -266,12 +323,8 @@ Status read_arguments(const Plan& plan, bool real64, const seqmix_arg* args, siz
         SEQMIX_TRY(place_argument(plan, real64, args[i], out));
     }
     const View* cu = out->find(plan, SEQMIX_SLOT_CU_SEQLENS);
-    const View* lengths = out->find(plan, SEQMIX_SLOT_LENGTHS);
-    if (cu != nullptr && lengths != nullptr) {
-        return fail(SEQMIX_ERR_INVALID_ARGUMENT, type_of(plan),
-                    ": 'cu_seqlens' and 'lengths' exclude each other");
-    }
-    bool present[100] = {};
+    DType given[100];
+    std::fill(std::begin(given), std::end(given), DType::unknown);
     // Inputs first, so that B and T are the data's and a message blames the odd one out.
     const Role order[] = {Role::input, Role::output, Role::control, Role::state_in,
                           Role::state_out};
@@ -290,14 +343,13 @@ Status read_arguments(const Plan& plan, bool real64, const seqmix_arg* args, siz
             if (!out->views[i]) {
                 if (!slot.optional) {
                     return fail(SEQMIX_ERR_MISSING_TENSOR, type_of(plan), ": tensor '", slot.name,
-                                "' is missing, expected ",
-                                expected_shape(slot, 0, out->batch, out->time, out->rows));
+                                "' is missing, expected ", expected_shape(slot, 0, *out));
                 }
                 continue;
             }
             SEQMIX_TRY(match_shape(plan, slot, out->views[i], out, &out->variants[i]));
             if (slot.slot < 100) {
-                present[slot.slot] = true;
+                given[slot.slot] = out->views[i].dtype;
             }
             const View& view = out->views[i];
             if (slot.direct && !real64 && view.count > 0 &&
@@ -309,7 +361,7 @@ Status read_arguments(const Plan& plan, bool real64, const seqmix_arg* args, siz
         }
     }
     if (plan.mixer->check != nullptr) {
-        SEQMIX_TRY(plan.mixer->check(plan, present));
+        SEQMIX_TRY(plan.mixer->check(plan, given));
     }
     if (out->batch < 0 || out->time < 0) {
         return fail(SEQMIX_ERR_MISSING_TENSOR, type_of(plan),
@@ -318,12 +370,7 @@ Status read_arguments(const Plan& plan, bool real64, const seqmix_arg* args, siz
     if (!checked_mul(out->batch, out->time, &out->tokens)) {
         return fail(SEQMIX_ERR_LIMIT, type_of(plan), ": B x T overflows");
     }
-    if (cu != nullptr) {
-        SEQMIX_TRY(check_cu_seqlens(plan, *out, *cu));
-    }
-    if (lengths != nullptr) {
-        SEQMIX_TRY(check_lengths(plan, *out, *lengths));
-    }
+    SEQMIX_TRY(check_row_controls(plan, *out));
     if (const View* rows = out->find(plan, SEQMIX_SLOT_ROWS)) {
         SEQMIX_TRY(check_rows(plan, *out, *rows));
     }

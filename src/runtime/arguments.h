@@ -16,8 +16,9 @@ struct Arguments {
     int32_t variants[kMaxSlots] = {};  // alternative shape
     int64_t batch = -1;
     int64_t time = -1;
-    int64_t rows = -1;   // batch, or the sequences of cu_seqlens
-    int64_t tokens = 0;  // over all rows, padding included
+    int64_t source = -1;  // Tk; -1: no tensor has it
+    int64_t rows = -1;    // batch, or the sequences of cu_seqlens
+    int64_t tokens = 0;   // over all rows, padding included
 
     const View* find(const Plan& plan, int32_t slot) const;
 };
@@ -35,11 +36,12 @@ struct RowSpan {
 };
 // Row r of a call; `r` < args.rows. Values were checked by read_arguments.
 RowSpan row_span(const Plan& plan, const Arguments& args, int64_t r);
+// The same of its source, if the call has one.
+SourceRow source_row(const Plan& plan, const Arguments& args, int64_t r);
 
-// "(B=2,T=128,N=16)" for messages; unknown sizes keep their letter.
-std::string expected_shape(const Slot& slot, size_t variant, int64_t batch, int64_t time,
-                           int64_t rows);
+// "(B=2,T=128,N=16)" for messages; sizes that the call has not told keep their letter.
+std::string expected_shape(const Slot& slot, size_t variant, const Arguments& args = {});
 // Every shape that the slot takes: "(E=4,1,K=3) or (E=4,K=3)".
-std::string expected_shapes(const Slot& slot, int64_t batch, int64_t time, int64_t rows);
+std::string expected_shapes(const Slot& slot, const Arguments& args = {});
 
 }  // namespace seqmix

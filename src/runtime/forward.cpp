@@ -19,6 +19,7 @@ struct Cursor {
     RowSpan span;
     int64_t last_true;  // index in order of processing of the last token that is not padding, or -1
     int64_t sequence;   // seq_idx of the token before, or kNoSequence
+    int64_t start;      // first token of that sequence
     int64_t consumed;   // in the current step
 };
 
@@ -27,8 +28,12 @@ struct Cursor {
 struct Buffers {
     Cursor* cursors = nullptr;
     Step step;
-    Matrix* matrices = nullptr;  // by slot number
-    void** staging = nullptr;    // by position in plan.slots
+    Matrix* matrices = nullptr;        // by slot number
+    void** staging = nullptr;          // by position in plan.slots
+    int64_t* positions = nullptr;      // of the step's tokens
+    Source* sources = nullptr;         // by slot number
+    SourceRow* source_rows = nullptr;  // by row
+    std::byte* source_copies = nullptr;
     StateRows* op_states = nullptr;
     StateLeaf* leaves = nullptr;
     std::byte* scratch = nullptr;
@@ -58,6 +63,40 @@ int64_t largest_count(const Slot& slot, SlotKind kind) {
     return count;
 }
 
+// What of a call its tensors decide.
+struct CallShape {
+    int64_t rows, tokens;
+    int64_t source = 0;         // tokens of a row's source
+    int64_t source_copies = 0;  // bytes
+};
+
+// Kernels read tensors of the source where they are, if they can.
+bool source_in_place(const View& view, bool real64) {
+    return real64 || view.count == 0 || (view.dense_from(view.ndim - 1) && view.aligned());
+}
+
+bool is_source(const Plan& plan, const Arguments& args, size_t i) {
+    return args.views[i] && plan.slots[i].role == Role::input &&
+           slot_kind(plan.slots[i].shapes[static_cast<size_t>(args.variants[i])]) ==
+               SlotKind::source;
+}
+
+int64_t source_copy_bytes(const View& view, bool real64) {
+    return source_in_place(view, real64)
+               ? 0
+               : static_cast<int64_t>(
+                     Scratch::round_up(static_cast<size_t>(view.count * view.element_size())));
+}
+
+CallShape call_shape(const Plan& plan, const Arguments& args, bool real64) {
+    CallShape shape{args.rows, args.tokens, std::max<int64_t>(args.source, 0)};
+    for (size_t i = 0; i < plan.slots.size(); ++i) {
+        shape.source_copies +=
+            is_source(plan, args, i) ? source_copy_bytes(args.views[i], real64) : 0;
+    }
+    return shape;
+}
+
 // Elements of scratch that copies of a slot can take in a call.
 int64_t staging_count(const Slot& slot, bool real64, int64_t rows, int64_t step_tokens) {
     const bool call_tensor = slot.role == Role::input || slot.role == Role::output;
@@ -70,9 +109,10 @@ int64_t staging_count(const Slot& slot, bool real64, int64_t rows, int64_t step_
 }
 
 template <class Arena>
-void lay_out(Arena& arena, const LayerCore& core, bool real64, size_t workers, int64_t rows,
-             int64_t tokens, Buffers* b) {
+void lay_out(Arena& arena, const LayerCore& core, bool real64, size_t workers,
+             const CallShape& shape, Buffers* b) {
     const Plan& plan = *core.plan;
+    const int64_t rows = shape.rows, tokens = shape.tokens;
     const int64_t most = plan.chunk == kWholeSequence ? tokens : std::min(tokens, core.step_tokens);
     b->cursors = arena.template take<Cursor>(rows);
     b->step.segments = arena.template take<Segment>(most);
@@ -80,6 +120,14 @@ void lay_out(Arena& arena, const LayerCore& core, bool real64, size_t workers, i
     b->step.runs = arena.template take<RowRun>(std::min(rows, most));
     b->matrices = arena.template take<Matrix>(plan.slot_limit());
     b->staging = arena.template take<void*>(static_cast<int64_t>(plan.slots.size()));
+    if (plan.find(SEQMIX_SLOT_POSITIONS) != nullptr) {
+        b->positions = arena.template take<int64_t>(most);
+    }
+    if (has_source(*plan.mixer->schema)) {
+        b->sources = arena.template take<Source>(plan.slot_limit());
+        b->source_rows = arena.template take<SourceRow>(rows);
+        b->source_copies = arena.template take<std::byte>(shape.source_copies);
+    }
     b->op_states = arena.template take<StateRows>(static_cast<int64_t>(plan.states.size()));
     b->leaves = arena.template take<StateLeaf>(static_cast<int64_t>(core.children.size()));
     for (size_t i = 0; i < plan.slots.size(); ++i) {
@@ -99,7 +147,7 @@ void lay_out(Arena& arena, const LayerCore& core, bool real64, size_t workers, i
             }
         }
     }
-    b->scratch_size = plan.mixer->scratch(plan, {most, rows, workers, real64});
+    b->scratch_size = plan.mixer->scratch(plan, {most, rows, workers, real64, shape.source});
     b->scratch = arena.template take<std::byte>(static_cast<int64_t>(b->scratch_size));
 }
 
@@ -116,6 +164,7 @@ class ForwardCall {
     Status make_room();
     void start_cursors();
     Status check_lengths() const;
+    void place_sources();
     Status run_chunks(const seqmix_forward_options& options);
     // Token i of a row, in order of processing.
     Place place_of(const Cursor& cursor, int64_t i) const {
@@ -261,6 +310,7 @@ void ForwardCall::start_cursors() {
         cursor.last_true = cursor.span.count - 1;
         cursor.consumed = 0;
         cursor.sequence = kNoSequence;
+        cursor.start = 0;
         if (state_ != nullptr) {
             for (size_t i = 0; i < state_->leaf_count; ++i) {
                 const auto& leaf = state_->memory->leaves[state_->first_leaf + i];
@@ -306,6 +356,32 @@ Status ForwardCall::check_lengths() const {
         }
     }
     return Status();
+}
+
+// The tensors of the source: where they are, or copied as they are.
+void ForwardCall::place_sources() {
+    if (buffers_.sources == nullptr) {
+        return;
+    }
+    std::fill_n(buffers_.sources, plan_.slot_limit(), Source{});
+    std::byte* copy = buffers_.source_copies;
+    for (size_t i = 0; i < plan_.slots.size(); ++i) {
+        if (!is_source(plan_, args_, i)) {
+            continue;
+        }
+        View view = args_.views[i];
+        if (!source_in_place(view, layer_.real64())) {
+            read_bytes(view, copy);
+            view = dense_view(copy, view.dtype, view.shape, static_cast<size_t>(view.ndim));
+            copy += source_copy_bytes(args_.views[i], layer_.real64());
+        }
+        Source& source = buffers_.sources[plan_.slots[i].slot];
+        source = {view.data, view.dtype, args_.variants[i], {}};
+        std::copy_n(view.strides, view.ndim, source.strides);
+    }
+    for (int64_t r = 0; r < args_.rows; ++r) {
+        buffers_.source_rows[r] = source_row(plan_, args_, r);
+    }
 }
 
 // Whether a segment of `count` tokens at `place` keeps every directly written slot one matrix, which
@@ -362,6 +438,7 @@ Status ForwardCall::add_piece(int64_t row, int64_t begin, int64_t end) {
         if (seq_idx_ != nullptr) {
             const int64_t value = sequence_at(cursor, i);
             reset = cursor.sequence != kNoSequence && value != cursor.sequence;
+            cursor.start = reset ? i : cursor.start;
             cursor.sequence = value;
             stop = i + 1;
             while (stop < end && sequence_at(cursor, stop) == value) {
@@ -380,7 +457,8 @@ Status ForwardCall::add_piece(int64_t row, int64_t begin, int64_t end) {
         }
         step.segments[step.segment_count] = {
             step.tokens,           stop - i, row,
-            cursor.span.state_row, reset,    i <= cursor.last_true && cursor.last_true < stop};
+            cursor.span.state_row, reset,    i <= cursor.last_true && cursor.last_true < stop,
+            i - cursor.start};
         step.places[step.segment_count] = place_of(cursor, i);
         ++step.segment_count;
         step.tokens += stop - i;
@@ -404,7 +482,7 @@ void ForwardCall::read_inputs(Call& call) {
         const SlotKind kind = slot_kind(shape);
         Matrix& matrix = buffers_.matrices[slot.slot];
         const int64_t width = slot_width(shape);
-        if (kind == SlotKind::constant && constants_ready_) {
+        if (kind == SlotKind::source || (kind == SlotKind::constant && constants_ready_)) {
             continue;
         }
         matrix = {buffers_.staging[i], kind == SlotKind::constant ? 0 : width, args_.variants[i]};
@@ -432,6 +510,10 @@ void ForwardCall::read_inputs(Call& call) {
         } else {
             read_dense(view, static_cast<T*>(buffers_.staging[i]));
         }
+    }
+    if (const View* positions = args_.find(plan_, SEQMIX_SLOT_POSITIONS)) {
+        pack_tokens(*positions, buffers_.step, 1, call, buffers_.positions);
+        call.token_positions = buffers_.positions;
     }
     constants_ready_ = true;
 }
@@ -525,6 +607,8 @@ Status ForwardCall::flush() {
         call.runs = step.runs;
         call.run_count = step.run_count;
         call.slots = buffers_.matrices;
+        call.sources = buffers_.sources;
+        call.source_rows = buffers_.source_rows;
         call.states = buffers_.op_states;
         if (state_ != nullptr) {
             const auto& leaves = state_->memory->leaves;
@@ -609,10 +693,11 @@ Status ForwardCall::run(const seqmix_arg* args, size_t n, const seqmix_forward_o
     const size_t workers = layer_.context->executor.workers();
     Measure measure;
     Buffers sizes;
-    lay_out(measure, core_, real64, workers, args_.rows, args_.tokens, &sizes);
+    const CallShape shape = call_shape(plan_, args_, real64);
+    lay_out(measure, core_, real64, workers, shape, &sizes);
     workspace_ = layer_.context->workspaces.acquire(measure.bytes());
     Scratch arena(workspace_.data(), workspace_.size());
-    lay_out(arena, core_, real64, workers, args_.rows, args_.tokens, &buffers_);
+    lay_out(arena, core_, real64, workers, shape, &buffers_);
     most_tokens_ = plan_.chunk == kWholeSequence ? args_.tokens : core_.step_tokens;
     std::fill_n(buffers_.matrices, plan_.slot_limit(), Matrix{});
     SEQMIX_TRY(check_distinct_rows());
@@ -621,6 +706,7 @@ Status ForwardCall::run(const seqmix_arg* args, size_t n, const seqmix_forward_o
     if (state_ != nullptr) {
         SEQMIX_TRY(make_room());
     }
+    place_sources();
     zero_padding(plan_, args_);
 
     const bool operation = plan_.mixer->schema->operation;
@@ -646,7 +732,8 @@ uint64_t scratch_bytes(const LayerCore& core, bool real64, size_t workers, int64
                        int64_t tokens) {
     Measure measure;
     Buffers buffers;
-    lay_out(measure, core, real64, workers, rows, tokens, &buffers);
+    // A source as long as the tokens, read in place.
+    lay_out(measure, core, real64, workers, {rows, tokens, tokens}, &buffers);
     return measure.bytes();
 }
 

@@ -13,7 +13,7 @@ Status read_weight_view(const Plan& plan, const Slot& slot, const seqmix_tensor&
     SEQMIX_TRY(read_tensor(type, slot.name.c_str(), tensor, view));
     if (match_weight_shape(slot, view->dims()) < 0) {
         return fail(SEQMIX_ERR_SHAPE, type, ": tensor '", slot.name, "' shape ", view->dims(),
-                    ", expected ", expected_shape(slot, 0, -1, -1, -1));
+                    ", expected ", expected_shape(slot, 0));
     }
     if (overlaps_itself(*view)) {
         return fail(SEQMIX_ERR_LAYOUT, type, ": output '", slot.name,

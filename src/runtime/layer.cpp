@@ -264,7 +264,7 @@ Status add_weight(const Plan& plan, const seqmix_arg& arg, Allocator allocator,
     }
     if (match_weight_shape(*slot, view.dims()) < 0) {
         return fail(SEQMIX_ERR_SHAPE, type, ": tensor '", name, "' shape ", view.dims(),
-                    ", expected ", expected_shapes(*slot, -1, -1, -1));
+                    ", expected ", expected_shapes(*slot));
     }
     WeightStore::Entry entry{arg.slot, arg.index, {}, {}};
     entry.weight.dtype = view.dtype;
@@ -288,7 +288,7 @@ Status check_weights(const Plan& plan, const WeightStore& weights) {
     for (const Slot& slot : plan.slots) {
         if (slot.role == Role::weight && !slot.optional && !weights.get(slot.slot)) {
             return fail(SEQMIX_ERR_MISSING_TENSOR, plan.mixer->schema->type, ": tensor '",
-                        slot.name, "' is missing, expected ", expected_shape(slot, 0, -1, -1, -1));
+                        slot.name, "' is missing, expected ", expected_shape(slot, 0));
         }
     }
     return Status();

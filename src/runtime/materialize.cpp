@@ -65,7 +65,7 @@ std::vector<Matrix> read_row(const Plan& plan, const Arguments& args, int64_t ro
         }
         const auto& shape = plan.slots[i].shapes[static_cast<size_t>(args.variants[i])];
         const bool token = slot_kind(shape) == SlotKind::token;
-        const View part = token ? sub_view(view, 1, row) : view;
+        const View part = !shape.empty() && shape[0] == kDimB ? sub_view(view, 1, row) : view;
         std::vector<double> values(static_cast<size_t>(part.count));
         read_dense(part, values.data());
         const int64_t width = slot_width(shape);
@@ -87,8 +87,11 @@ Status materialize(const seqmix_layer& layer, const seqmix_arg* args, size_t n,
     const LayerCore& core = *layer.core;
     const Plan& plan = *core.plan;
     const char* type = core.type();
-    if (core.mixer().materialize == nullptr || !plan.capabilities.materialize ||
-        options.kind != 0) {
+    const std::string_view further =
+        core.mixer().schema->kinds != nullptr ? core.mixer().schema->kinds : std::string_view();
+    const int64_t kinds = further.empty() ? 1 : 2 + std::count(further.begin(), further.end(), '|');
+    if (core.mixer().materialize == nullptr || !plan.capabilities.materialize || options.kind < 0 ||
+        options.kind >= kinds) {
         return fail(SEQMIX_ERR_UNSUPPORTED, type, ": no mixing matrix of kind ", options.kind);
     }
     if (core.bound == nullptr) {
@@ -108,9 +111,10 @@ Status materialize(const seqmix_layer& layer, const seqmix_arg* args, size_t n,
     SEQMIX_TRY(
         check_range(type, "lanes", options.lane_first, options.lane_count, info.lanes, &lanes));
     View m_view, v_view, y_view;
+    const int64_t sources = call.source >= 0 ? call.source : call.time;
     SEQMIX_TRY(
-        check_output(type, "M", M, {call.batch, lanes.count, positions.count, call.time}, &m_view));
-    SEQMIX_TRY(check_output(type, "v", v, {call.batch, lanes.count, call.time, info.dv}, &v_view));
+        check_output(type, "M", M, {call.batch, lanes.count, positions.count, sources}, &m_view));
+    SEQMIX_TRY(check_output(type, "v", v, {call.batch, lanes.count, sources, info.dv}, &v_view));
     SEQMIX_TRY(check_output(type, "y_core", y_core,
                             {call.batch, lanes.count, positions.count, info.dv}, &y_view));
     const auto size = [](int64_t a, int64_t b, int64_t c) {
@@ -120,11 +124,13 @@ Status materialize(const seqmix_layer& layer, const seqmix_arg* args, size_t n,
         std::vector<std::vector<double>> storage;
         storage.reserve(inputs.slots.size());
         const std::vector<Matrix> slots = read_row(inputs, call, row, storage);
-        std::vector<double> matrix(size(lanes.count, positions.count, call.time));
-        std::vector<double> operand(size(lanes.count, call.time, info.dv));
+        std::vector<double> matrix(size(lanes.count, positions.count, sources));
+        std::vector<double> operand(size(lanes.count, sources, info.dv));
         std::vector<double> result(size(lanes.count, positions.count, info.dv));
         MaterializeCall one;
         one.tokens = call.time;
+        one.sources = sources;
+        one.kind = options.kind;
         one.slots = slots.data();
         one.first = plan.reverse ? call.time - positions.first - positions.count : positions.first;
         one.count = positions.count;

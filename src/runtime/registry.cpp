@@ -30,6 +30,18 @@ const char* type_name(AttributeType type) {
     return kNames[static_cast<size_t>(type)];
 }
 
+// The parts of "none|rms".
+void write_choices(std::string_view choices, JsonWriter& out) {
+    while (true) {
+        const size_t bar = choices.find('|');
+        out.value(choices.substr(0, bar));
+        if (bar == std::string_view::npos) {
+            return;
+        }
+        choices = choices.substr(bar + 1);
+    }
+}
+
 void write_attribute(const AttributeSpec& spec, JsonWriter& out) {
     out.begin_object();
     out.member("name", spec.name);
@@ -50,15 +62,7 @@ void write_attribute(const AttributeSpec& spec, JsonWriter& out) {
     }
     if (spec.choices != nullptr) {
         out.key("choices").begin_array();
-        std::string_view rest = spec.choices;
-        while (true) {
-            const size_t bar = rest.find('|');
-            out.value(rest.substr(0, bar));
-            if (bar == std::string_view::npos) {
-                break;
-            }
-            rest = rest.substr(bar + 1);
-        }
+        write_choices(spec.choices, out);
         out.end_array();
     }
     out.member("since", "0.1");
@@ -135,6 +139,15 @@ std::string schema_json(const Schema& schema) {
         out.value("whole");
     } else {
         out.value(schema.chunk);
+    }
+    if (schema.positions) {
+        out.member("positions", true);
+    }
+    if (schema.kinds != nullptr) {
+        out.key("kinds").begin_array();
+        out.value("mixing");
+        write_choices(schema.kinds, out);
+        out.end_array();
     }
     return out.end_object().text();
 }

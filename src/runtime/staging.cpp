@@ -6,6 +6,9 @@
 namespace seqmix {
 
 SlotKind slot_kind(const std::vector<int64_t>& shape) {
+    if (std::find(shape.begin(), shape.end(), kDimTk) != shape.end()) {
+        return SlotKind::source;
+    }
     if (shape.size() >= 2 && shape[0] == kDimB && shape[1] == kDimT) {
         return SlotKind::token;
     }

@@ -10,7 +10,7 @@
 namespace seqmix {
 
 // What a slot's shape is made of.
-enum class SlotKind : uint8_t { token, row, constant };
+enum class SlotKind : uint8_t { token, row, constant, source };
 SlotKind slot_kind(const std::vector<int64_t>& shape);
 // Elements after (B,T) or (R), or of the whole constant.
 int64_t slot_width(const std::vector<int64_t>& shape);

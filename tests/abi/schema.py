@@ -161,6 +161,8 @@ def breakages(good):
     yield broken("a switch that is a text", lambda d: d["capabilities"].update(causal="yes"))
     yield broken("a chunk of nothing", lambda d: d.update(chunk=0))
     yield broken("a chunk that is a text", lambda d: d.update(chunk="half"))
+    yield broken("positions that are not taken", lambda d: d.update(positions=False))
+    yield broken("kinds beside none", lambda d: d.update(kinds=["mixing"]))
 
 
 # ---------------------------------------------------------------- snapshots

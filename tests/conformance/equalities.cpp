@@ -78,8 +78,8 @@ bool has_slot(const Model& model, int32_t number) { return model.find(number) !=
 
 // Rows of different lengths, some empty or of one token, from states that are not zero.
 struct Ragged {
-    std::vector<int64_t> lengths;
-    int64_t rows, longest, total = 0;
+    std::vector<int64_t> lengths, source_lengths;
+    int64_t rows, longest, total = 0, source_total = 0;
     SlotValues inputs;   // (rows, longest)
     SlotValues warm_up;  // 3 tokens of every row before
     SlotValues states_in;
@@ -96,8 +96,11 @@ struct Ragged {
         for (int64_t row = 0; row < rows; ++row) {
             const int64_t length = lengths[static_cast<size_t>(row)];
             total += length;
+            source_lengths.push_back(length + 1 + row % 3);
+            source_total += source_lengths.back();
             Stream alone = warm(model, row, 1);
-            outputs.push_back(alone.run(model.part(inputs, row, 1, 0, length), 1, length));
+            outputs.push_back(
+                alone.run(model.part(inputs, row, 1, 0, length, source_lengths.back()), 1, length));
             states.push_back(alone.state());
             positions.push_back(alone.has_handle() ? alone.position(0) : 0);
         }
@@ -165,16 +168,22 @@ SlotValues padded(const Model& model, const Ragged& ragged) {
     SlotValues inputs = ragged.inputs;
     for (auto& [number, values] : inputs) {
         const Slot* slot = model.find(number);
-        if (slot->time_axis() < 0 || slot->is_integer()) {
+        if (slot->is_integer() || slot->row_axis() < 0) {
             continue;
         }
         for (int64_t row = 0; row < ragged.rows; ++row) {
-            const int64_t length = ragged.lengths[static_cast<size_t>(row)];
-            Values one = values.slice(0, row, 1);
-            Values tail = one.slice(1, length, ragged.longest - length);
-            std::fill(tail.data.begin(), tail.data.end(), kNaN);
-            one.paste(1, length, tail);
-            values.paste(0, row, one);
+            const auto r = static_cast<size_t>(row);
+            Values one = values.slice(slot->row_axis(), row, 1);
+            for (const auto& [axis, length] : {std::pair{slot->time_axis(), ragged.lengths[r]},
+                                               {slot->source_axis(), ragged.source_lengths[r]}}) {
+                if (axis >= 0) {
+                    const int64_t size = one.shape[static_cast<size_t>(axis)];
+                    Values tail = one.slice(axis, length, size - length);
+                    std::fill(tail.data.begin(), tail.data.end(), kNaN);
+                    one.paste(axis, length, tail);
+                }
+            }
+            values.paste(slot->row_axis(), row, one);
         }
     }
     return inputs;
@@ -195,6 +204,9 @@ void run_lengths(const Env& env, BatchTime shape) {
         Stream stream = ragged.warm(model, 0, ragged.rows);
         CallOptions options;
         options.controls[SEQMIX_SLOT_LENGTHS] = integers(sizes);
+        if (has_slot(model, SEQMIX_SLOT_LENGTHS_K)) {
+            options.controls[SEQMIX_SLOT_LENGTHS_K] = integers(ragged.source_lengths);
+        }
         const SlotValues outputs =
             stream.run(padded(model, ragged), ragged.rows, ragged.longest, options);
         for (int64_t row = 0; row < ragged.rows; ++row) {
@@ -222,17 +234,25 @@ SlotValues packed(const Model& model, const Ragged& ragged, int64_t tail) {
     SlotValues result;
     for (const auto& [number, values] : ragged.inputs) {
         const Slot* slot = model.find(number);
-        if (slot->time_axis() < 0) {
+        const int64_t time = slot->time_axis(), source = slot->source_axis();
+        if (time < 0 && source < 0) {
             result[number] = values;
             continue;
         }
-        Values all(slot->shape(1, ragged.total + tail, ragged.rows),
+        Values all(slot->shape(1, ragged.total + tail, ragged.rows, ragged.source_total + tail),
                    slot->is_integer() ? 0.0 : kNaN);
-        int64_t at = 0;
+        int64_t at = 0, source_at = 0;
         for (int64_t row = 0; row < ragged.rows; ++row) {
-            const int64_t length = ragged.lengths[static_cast<size_t>(row)];
-            all.paste(1, at, values.slice(0, row, 1).slice(1, 0, length));
+            const auto r = static_cast<size_t>(row);
+            const int64_t length = ragged.lengths[r], source_length = ragged.source_lengths[r];
+            const Values one = values.slice(slot->row_axis(), row, 1)
+                                   .slice(time, 0, length)
+                                   .slice(source, 0, source_length);
+            Values lines = all.slice(time, at, length);
+            lines.paste(source, source_at, one);
+            all.paste(time, at, lines);
             at += length;
+            source_at += source_length;
         }
         result[number] = all;
     }
@@ -278,6 +298,10 @@ void run_cu_seqlens(const Env& env, BatchTime shape) {
             CallOptions options;
             options.rows = ragged.rows;
             options.controls[SEQMIX_SLOT_CU_SEQLENS] = integers(borders(sizes));
+            if (has_slot(model, SEQMIX_SLOT_CU_SEQLENS_K)) {
+                options.controls[SEQMIX_SLOT_CU_SEQLENS_K] =
+                    integers(borders(ragged.source_lengths));
+            }
             const SlotValues outputs =
                 stream.run(packed(model, ragged, tail), 1, ragged.total + tail, options);
             require_packed(model, ragged, outputs, tail, "cu_seqlens");

@@ -225,6 +225,7 @@ Axis axis_named(const std::string& dimension) {
     if (dimension == "T") return Axis::time;
     if (dimension == "R") return Axis::rows;
     if (dimension == "R1") return Axis::rows_and_one;
+    if (dimension == "Tk") return Axis::source;
     return Axis::fixed;
 }
 
@@ -264,13 +265,17 @@ int64_t Slot::row_axis() const {
     return rows >= 0 ? rows : axis_of(Axis::batch);
 }
 
-std::vector<int64_t> Slot::shape(int64_t batch, int64_t tokens, int64_t rows) const {
+std::vector<int64_t> Slot::shape(int64_t batch, int64_t tokens, int64_t rows,
+                                 int64_t source) const {
     std::vector<int64_t> result = sizes;
     for (size_t i = 0; i < result.size(); ++i) {
         switch (axes[i]) {
             case Axis::fixed: break;
             // A per-row tensor has R rows where sequences are packed, whatever letter it has.
-            case Axis::batch: result[i] = time_axis() < 0 ? rows : batch; break;
+            case Axis::batch:
+                result[i] = time_axis() < 0 && source_axis() < 0 ? rows : batch;
+                break;
+            case Axis::source: result[i] = source >= 0 ? source : tokens + 3; break;
             case Axis::time: result[i] = tokens; break;
             case Axis::rows: result[i] = rows; break;
             case Axis::rows_and_one: result[i] = rows + 1; break;
@@ -482,12 +487,12 @@ void Model::bind(const ModelOptions& options) {
     }
 }
 
-SlotValues Model::inputs(int64_t batch, int64_t tokens, uint64_t seed) const {
+SlotValues Model::inputs(int64_t batch, int64_t tokens, uint64_t seed, int64_t source) const {
     SlotValues result;
     for (const Slot& slot : slots_) {
         if (slot.role == SEQMIX_ROLE_INPUT && !absent(slot.name)) {
             result[slot.number] =
-                random_values(slot.shape(batch, tokens, batch), range(slot.name, -1.0, 1.0),
+                random_values(slot.shape(batch, tokens, batch, source), range(slot.name, -1.0, 1.0),
                               slot.is_integer(), hash(slot.name, seed));
         }
     }
@@ -507,12 +512,13 @@ SlotValues Model::states_in(int64_t rows, uint64_t seed) const {
 }
 
 SlotValues Model::part(const SlotValues& inputs, int64_t row, int64_t rows, int64_t from,
-                       int64_t count) const {
+                       int64_t count, int64_t source) const {
     SlotValues result;
     for (const auto& [number, values] : inputs) {
         const Slot* slot = find(number);
-        result[number] =
-            values.slice(slot->row_axis(), row, rows).slice(slot->time_axis(), from, count);
+        result[number] = values.slice(slot->row_axis(), row, rows)
+                             .slice(slot->time_axis(), from, count)
+                             .slice(source < 0 ? -1 : slot->source_axis(), 0, source);
     }
     return result;
 }
@@ -535,7 +541,9 @@ int32_t ask(void* user, uint64_t done, uint64_t total) {
 
 Type pick(const Slot& slot, Type real) {
     if (slot.is_integer()) {
-        return (slot.dtypes & SEQMIX_DTYPE_I64) != 0 ? Type::i64 : Type::i32;
+        return (slot.dtypes & SEQMIX_DTYPE_I64) != 0   ? Type::i64
+               : (slot.dtypes & SEQMIX_DTYPE_I32) != 0 ? Type::i32
+                                                       : Type::boolean;
     }
     return (slot.dtypes & bit_of(real)) != 0 ? real : Type::f32;
 }

@@ -66,7 +66,7 @@ struct Facts {
 Facts facts_of(const std::string& type);
 Facts facts_of(const std::string& type, const Case& setup);
 
-enum class Axis : uint8_t { fixed, batch, time, rows, rows_and_one };
+enum class Axis : uint8_t { fixed, batch, time, rows, rows_and_one, source };
 
 struct Slot {
     int32_t number = 0;
@@ -81,7 +81,10 @@ struct Slot {
     int64_t axis_of(Axis kind) const;  // -1: none
     int64_t row_axis() const;          // of rows or batch
     int64_t time_axis() const { return axis_of(Axis::time); }
-    std::vector<int64_t> shape(int64_t batch, int64_t tokens, int64_t rows) const;
+    int64_t source_axis() const { return axis_of(Axis::source); }
+    // The source is three tokens longer than the target where nothing is said of it.
+    std::vector<int64_t> shape(int64_t batch, int64_t tokens, int64_t rows,
+                               int64_t source = -1) const;
     bool is_integer() const;
 };
 
@@ -122,12 +125,13 @@ class Model {
     int64_t attribute(const std::string& name) const;
 
     // Call tensors for B rows of T tokens, states in excluded; the same at every level.
-    SlotValues inputs(int64_t batch, int64_t tokens, uint64_t seed = 1) const;
+    SlotValues inputs(int64_t batch, int64_t tokens, uint64_t seed = 1, int64_t source = -1) const;
     // A state in for every row, small random numbers; empty for types with a handle.
     SlotValues states_in(int64_t rows, uint64_t seed = 1) const;
-    // Rows [row, row + rows) and tokens [from, from + count) of inputs.
+    // Rows [row, row + rows) and tokens [from, from + count) of inputs, and the first `source` tokens
+    // of the source, or all.
     SlotValues part(const SlotValues& inputs, int64_t row, int64_t rows, int64_t from,
-                    int64_t count) const;
+                    int64_t count, int64_t source = -1) const;
     SlotValues flipped(const SlotValues& inputs) const;
 
   private:

@@ -387,18 +387,35 @@ struct Matrix {
     Values m, v, y;
 };
 
+// What the columns of M are: tokens of the source, where the inputs have one, or of the call.
+int64_t source_tokens(const Model& model, const SlotValues& inputs, BatchTime shape) {
+    for (const auto& [number, values] : inputs) {
+        const int64_t axis = model.find(number)->source_axis();
+        if (axis >= 0) {
+            return values.shape[static_cast<size_t>(axis)];
+        }
+    }
+    return shape.tokens;
+}
+
+int64_t lane_width(const Model& model) {
+    return model.mixer().lane_width != nullptr ? model.attribute(model.mixer().lane_width) : 1;
+}
+
 Matrix materialize(const Model& model, const SlotValues& inputs, BatchTime shape, int64_t first,
                    int64_t count, int64_t lane_first, int64_t lanes, Type type) {
     Matrix result;
-    const char* width = model.mixer().lane_width;
-    const int64_t dv = width == nullptr ? 1 : model.attribute(width);
-    Buffer m({shape.batch, lanes, count, shape.tokens}, type);
-    Buffer v({shape.batch, lanes, shape.tokens, dv}, type);
-    Buffer y({shape.batch, lanes, count, dv}, type);
+    const int64_t sources = source_tokens(model, inputs, shape), width = lane_width(model);
+    Buffer m({shape.batch, lanes, count, sources}, type);
+    Buffer v({shape.batch, lanes, sources, width}, type);
+    Buffer y({shape.batch, lanes, count, width}, type);
     std::vector<std::unique_ptr<Buffer>> buffers;
     std::vector<seqmix_arg> args;
     for (const auto& [number, values] : inputs) {
-        const Type in = model.find(number)->is_integer() ? Type::i64 : Type::f32;
+        const Slot& slot = *model.find(number);
+        const Type in = !slot.is_integer()                      ? Type::f32
+                        : (slot.dtypes & SEQMIX_DTYPE_I64) != 0 ? Type::i64
+                                                                : Type::boolean;
         buffers.push_back(std::make_unique<Buffer>(values, in));
         args.push_back({number, 0, 0, 0, buffers.back()->tensor()});
     }
@@ -428,18 +445,18 @@ void run_materialize(const Env& env, BatchTime) {
     const SlotValues inputs = model.inputs(shape.batch, shape.tokens);
     const int64_t lane = all > 5 ? 3 : 0, lanes = std::min<int64_t>(all - lane, 21);
     const Matrix whole = materialize(model, inputs, shape, 0, shape.tokens, lane, lanes, Type::f64);
-    const int64_t dv = whole.v.shape[3];
+    const int64_t sources = source_tokens(model, inputs, shape), width = lane_width(model);
     Values product(whole.y.shape);
     for (int64_t row = 0; row < shape.batch * lanes; ++row) {
         for (int64_t i = 0; i < shape.tokens; ++i) {
-            for (int64_t j = 0; j < shape.tokens; ++j) {
+            for (int64_t j = 0; j < sources; ++j) {
                 const double m =
-                    whole.m.data[static_cast<size_t>((row * shape.tokens + i) * shape.tokens + j)];
+                    whole.m.data[static_cast<size_t>((row * shape.tokens + i) * sources + j)];
                 const bool future = model.reverse() ? j < i : j > i;
                 require(!future || !env.facts.causal || m == 0.0, "M sees the future");
-                for (int64_t d = 0; d < dv; ++d) {
-                    product.data[static_cast<size_t>((row * shape.tokens + i) * dv + d)] +=
-                        m * whole.v.data[static_cast<size_t>((row * shape.tokens + j) * dv + d)];
+                for (int64_t d = 0; d < width; ++d) {
+                    product.data[static_cast<size_t>((row * shape.tokens + i) * width + d)] +=
+                        m * whole.v.data[static_cast<size_t>((row * sources + j) * width + d)];
                 }
             }
         }
@@ -460,13 +477,13 @@ void run_materialize(const Env& env, BatchTime) {
         Stream stream(model, shape.batch);
         const SlotValues outputs = stream.run(inputs, shape.batch, shape.tokens);
         const Values& y = outputs.at(model.find(std::string("y"))->number);
-        Values core(y.shape);
-        core = y.slice(2, lane, lanes);
+        Values core = y.slice(2, lane, lanes);  // (B,T,lanes) or (B,T,lanes,dv)
         for (int64_t b = 0; b < shape.batch; ++b) {
             for (int64_t t = 0; t < shape.tokens; ++t) {
-                for (int64_t d = 0; d < lanes; ++d) {
-                    core.data[static_cast<size_t>((b * shape.tokens + t) * lanes + d)] =
-                        whole.y.data[static_cast<size_t>((b * lanes + d) * shape.tokens + t)];
+                for (int64_t l = 0; l < lanes * width; ++l) {
+                    const int64_t at = (b * lanes + l / width) * shape.tokens + t;
+                    core.data[static_cast<size_t>((b * shape.tokens + t) * lanes * width + l)] =
+                        whole.y.data[static_cast<size_t>(at * width + l % width)];
                 }
             }
         }

@@ -22,6 +22,7 @@ size_t size_of(Type type) {
         case Type::i32: return 4;
         case Type::f16:
         case Type::bf16: return 2;
+        case Type::boolean: return 1;
     }
     return 0;
 }
@@ -34,6 +35,7 @@ uint32_t bit_of(Type type) {
         case Type::bf16: return SEQMIX_DTYPE_BF16;
         case Type::i32: return SEQMIX_DTYPE_I32;
         case Type::i64: return SEQMIX_DTYPE_I64;
+        case Type::boolean: return SEQMIX_DTYPE_BOOL;
     }
     return 0;
 }
@@ -56,6 +58,7 @@ seqmix_dtype dlpack(Type type) {
         case Type::bf16: return {SEQMIX_DL_BFLOAT, 16, 1};
         case Type::i32: return {SEQMIX_DL_INT, 32, 1};
         case Type::i64: return {SEQMIX_DL_INT, 64, 1};
+        case Type::boolean: return {SEQMIX_DL_BOOL, 8, 1};
     }
     return {};
 }
@@ -124,6 +127,7 @@ void store_element(std::byte* to, Type type, double value) {
             std::memcpy(to, &v, sizeof v);
             return;
         }
+        case Type::boolean: *to = static_cast<std::byte>(value != 0.0); return;
     }
 }
 
@@ -143,6 +147,7 @@ double load_element(const std::byte* from, Type type) {
             return std::bit_cast<float>(static_cast<uint32_t>(load_as<uint16_t>(from)) << 16);
         case Type::i32: return load_as<int32_t>(from);
         case Type::i64: return static_cast<double>(load_as<int64_t>(from));
+        case Type::boolean: return load_as<uint8_t>(from);
     }
     return 0.0;
 }
@@ -169,6 +174,7 @@ double round_to(Type type, double value) {
         case Type::f16: return round_bits(value, 11, -13);
         case Type::bf16: return round_bits(static_cast<float>(value), 8, -125);
         case Type::i32:
+        case Type::boolean:
         case Type::i64: return std::floor(value);
         case Type::f64: return value;
     }

@@ -21,7 +21,7 @@ struct Failure : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-enum class Type : uint8_t { f32, f64, f16, bf16, i32, i64 };
+enum class Type : uint8_t { f32, f64, f16, bf16, i32, i64, boolean };
 size_t size_of(Type type);
 uint32_t bit_of(Type type);  // SEQMIX_DTYPE_*
 Type type_named(const std::string& name);

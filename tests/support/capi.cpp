@@ -610,7 +610,7 @@ Tensor run(const Layer& layer, const State& state, const Tensor& input, const st
         for (int64_t& size : shape) {
             if (size == SEQMIX_DIM_B || size == SEQMIX_DIM_R) {
                 size = input.size(0);
-            } else if (size == SEQMIX_DIM_T) {
+            } else if (size == SEQMIX_DIM_T || size == SEQMIX_DIM_TK) {
                 size = input.size(1);
             }
         }

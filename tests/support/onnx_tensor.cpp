@@ -151,8 +151,11 @@ OnnxTensor parse_tensor(Message m) {
             break;
         case 6:
         case 7:
+        case 9:
             if (!has_raw) {
                 tensor.values.assign(integers.begin(), integers.end());
+            } else if (tensor.data_type == 9) {
+                load_raw(uint8_t());
             } else if (tensor.data_type == 6) {
                 load_raw(int32_t());
             } else {

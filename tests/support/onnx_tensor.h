@@ -12,7 +12,7 @@ namespace seqmix_test {
 struct OnnxTensor {
     std::string name;
     int32_t data_type =
-        0;  // TensorProto.DataType: 1 float, 6 int32, 7 int64, 10 float16, 11 double
+        0;  // TensorProto.DataType: 1 float, 6 int32, 7 int64, 9 bool, 10 float16, 11 double
     std::vector<int64_t> shape;
     std::vector<double> values;  // C order, widened
 };

@@ -3,10 +3,8 @@
 #include <cmath>
 
 namespace seqmix::reference {
-namespace {
 
-// The score of a pair, -inf where the key is hidden.
-double score(const AttentionRef& p, int64_t i, int64_t j) {
+double attention_score(const AttentionRef& p, int64_t i, int64_t j) {
     const int64_t at = p.position + i;
     const bool visible = (p.left < 0 || j >= at - p.left) && (p.right < 0 || j <= at + p.right) &&
                          (p.mask == nullptr || p.mask[i * p.keys + j] != 0);
@@ -25,13 +23,11 @@ double score(const AttentionRef& p, int64_t i, int64_t j) {
     return p.bias != nullptr ? sum + p.bias[i * p.keys + j] : sum;
 }
 
-}  // namespace
-
 void attention(const AttentionRef& p) {
     for (int64_t i = 0; i < p.queries; ++i) {
         double most = p.sink != nullptr ? *p.sink : -HUGE_VAL;
         for (int64_t j = 0; j < p.keys; ++j) {
-            most = std::fmax(most, score(p, i, j));
+            most = std::fmax(most, attention_score(p, i, j));
         }
         const bool sees = most > -HUGE_VAL;
         double total = sees && p.sink != nullptr ? std::exp(*p.sink - most) : 0;
@@ -39,7 +35,7 @@ void attention(const AttentionRef& p) {
             p.y[i * p.dv + d] = 0;
         }
         for (int64_t j = 0; j < p.keys; ++j) {
-            const double s = score(p, i, j), e = s > -HUGE_VAL ? std::exp(s - most) : 0;
+            const double s = attention_score(p, i, j), e = s > -HUGE_VAL ? std::exp(s - most) : 0;
             total += e;
             for (int64_t d = 0; d < p.dv && e > 0; ++d) {
                 p.y[i * p.dv + d] += e * p.v[j * p.dv + d];

@@ -24,5 +24,7 @@ struct AttentionRef {
 };
 
 void attention(const AttentionRef& p);
+// The score of query i and key j before the softmax; -inf where the key is hidden.
+double attention_score(const AttentionRef& p, int64_t i, int64_t j);
 
 }  // namespace seqmix::reference
