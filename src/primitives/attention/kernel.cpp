@@ -1,8 +1,7 @@
 // Blocked attention, hot loops. The equation and the plan are in attention.h.
 //
 // A tile is up to kPanels panels of up to kVecs vectors of queries. For each block of keys and each
-// panel: scores (key by query) from the transposed queries, edges and masks, the running maximum,
-// powers, and products with the values (value column by query). Scratch: attention_scratch().
+// panel: scores, edges and masks, the running maximum, powers, products. Scratch: attention_scratch().
 #include "primitives/attention/kernel.h"
 
 #include "primitives/attention/kernel_few_rows.h"
@@ -185,9 +184,15 @@ bool powers(const Block& b, const Panel& p, float* s, float* factors) {
 // ------------------------------------------------------------------ blocks
 
 template <int kCount>
-void panel_block(const AttentionArgs& a, Panel& p, Block& b, const Next& next, float* s) {
-    const int64_t last = p.position + (p.rows - 1) * a.position_step, end = b.first + b.count - 1;
-    if ((a.right >= 0 && b.first > last + a.right) || (a.left >= 0 && end < p.position - a.left)) {
+void panel_block(const AttentionArgs& a, Panel& p, Block& whole, const Next& next, float* s) {
+    const int64_t last = p.position + (p.rows - 1) * a.position_step;
+    Block b = whole;
+    // Not the keys behind those that the last row sees: 32 of a causal panel's, on average.
+    if (a.right >= 0 && b.count > last + a.right + 1 - b.first) {
+        b.count = last + a.right + 1 - b.first;
+    }
+    const int64_t end = b.first + b.count - 1;
+    if (b.count <= 0 || (a.left >= 0 && end < p.position - a.left)) {
         return;  // no row sees a key of it
     }
     const bool edge = a.mask != nullptr || (a.right >= 0 && end > p.position + a.right) ||
@@ -199,7 +204,7 @@ void panel_block(const AttentionArgs& a, Panel& p, Block& b, const Next& next, f
     const bool rose = powers<kCount>(b, p, s, factors);
     const float* before = p.fresh ? nullptr : p.out;
     // A hidden key's value times 0 is 0 if it is finite.
-    if (edge && !b.all_finite(a.dv)) {
+    if (edge && !whole.all_finite(a.dv)) {
         values<kCount, true>(b.count, a.dv, b.v, b.v_stride, s, rose ? factors : nullptr, before,
                              p.out, next.v);
     } else {
