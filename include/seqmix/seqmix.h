@@ -35,7 +35,7 @@
  *    return SEQMIX_ERR_BUFFER_TOO_SMALL when cap is less; buf may be NULL when cap is 0.
  *
  * Shape letters: B batch rows, R ragged rows (B without cu_seqlens), T time, D model width,
- * E inner width, N state size, G groups, K taps, V vocabulary.
+ * E inner width, N state size, G groups, K taps, V vocabulary, Tk time of a source (keys and values).
  */
 #ifndef SEQMIX_SEQMIX_H
 #define SEQMIX_SEQMIX_H
