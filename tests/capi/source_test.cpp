@@ -162,6 +162,19 @@ TEST_F(SourceTest, AnyLayout) {
     EXPECT_TRUE(same_bits(heads.y, plain.y));
 }
 
+// What a call takes beside its outputs does not grow with the tokens, of target or source.
+TEST_F(SourceTest, MemoryIsIndependentOfLengths) {
+    const Context context = make_context(nullptr, 2);
+    const Layer layer =
+        make_op(context, "attention_op", Config().set("heads", 12).set("head_dim", 64));
+    uint64_t some = 0, many = 0;
+    check(seqmix_layer_bytes(layer.get(), SEQMIX_BYTES_SCRATCH, 1, 8192, &some), "bytes");
+    check(seqmix_layer_bytes(layer.get(), SEQMIX_BYTES_SCRATCH, 1, int64_t{1} << 30, &many),
+          "bytes");
+    EXPECT_EQ(some, many);
+    EXPECT_LT(many, uint64_t{32} << 20);
+}
+
 // Positions are given, or counted in each sequence; seq_idx begins sequences anew.
 TEST(TokenPositions, GivenOrCounted) {
     for (const std::string& level : levels()) {
