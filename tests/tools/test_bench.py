@@ -4,6 +4,7 @@ usage: python3 tests/tools/test_bench.py
 """
 import contextlib
 import io
+import json
 import os
 import struct
 import sys
@@ -104,11 +105,29 @@ class Bars(unittest.TestCase):
         self.assertEqual(state(check, "mamba-130m prefill 2048 vs llama"), ["short"])
         self.assertEqual(state(check, "mamba-130m decode vs transformers"), [])
 
+    def test_peers_of_attention(self):
+        name = bars.ATTENTION.format("prefill", "B1_T4096_H12_d64")
+        figures = measure.Figures()
+        figures.add(result("clang 19", 1, [(name, 100, 80, None)]))
+        for took in (190.0, 180.0):
+            figures.add_attention_peer("torch", {"threads": 1, "version": "x",
+                                                 "attention": {"B1_T4096_H12_d64": took}})
+        figures.finish(measure.ForeignUse())
+        again = measure.Figures.from_json(json.loads(json.dumps(figures.to_json())))
+        for kept in (figures, again):
+            check = bars.Check(kept)
+            self.assertEqual(state(check, "attention T=4096 full vs torch"), ["pass"])
+            self.assertEqual(state(check, "attention T=4096 causal vs torch"), ["none"])
+            self.assertEqual(check.value("clang 19", 1, name, "vs_peer"), {"torch": 1.8})
+            self.assertEqual(state(check, "attention T=4096 full vs llama"), [])
+
     def test_every_row_of_a_bar_is_asked_for(self):
         import re
         names = {"mixers_bench": [bars.CORE, bars.FUSED, bars.ONE_TOKEN, bars.CORE_AVX2,
                                   bars.CONV.format(2048)]
-                 + [bars.SCAN + f"prefill/B1_T{t}_D64_N16" for t in bars.LENGTHS],
+                 + [bars.SCAN + f"prefill/B1_T{t}_D64_N16" for t in bars.LENGTHS]
+                 + [bars.ATTENTION.format("prefill", "B1_T4096_H12_d64_causal"),
+                    bars.ATTENTION.format("ragged", "R8_packed")],
                  "primitives_bench": ["gemm/avx512/x_proj_M16_N80_K1536"],
                  "models_bench": [bars.MODEL.format("prefill", 2048),
                                   bars.MODEL.format("decode", 1)]}
