@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <functional>
 
 #include "../support/capi.h"
@@ -64,6 +66,14 @@ TEST_F(SourceTest, SizesThatDisagree) {
     });
     refused(SEQMIX_ERR_SHAPE, "'lengths_k' shape (3), expected (B=2)", [](Call& c) {
         c.more = {{"lengths_k", Tensor::i64({1, 2, 3})}};
+    });
+    refused(SEQMIX_ERR_MISSING_TENSOR, "'v_scale' is missing", [](Call& c) {
+        c.k = Tensor(DType::i8, c.k.shape());
+        c.v = Tensor(DType::i8, c.v.shape());
+        c.more = {{"k_scale", Tensor(DType::f32, {kB, kTk, kHk})}};
+    });
+    refused(SEQMIX_ERR_SHAPE, "'k_scale' shape (2,2,7), expected (B=2,Tk=7,Hk=2)", [](Call& c) {
+        c.more = {{"k_scale", Tensor(DType::f32, {kB, kHk, kTk})}};
     });
     refused(SEQMIX_ERR_DTYPE, "'v' is f16, expected f32 as 'k'",
             [](Call& c) { c.v = Tensor(DType::f16, c.v.shape()); });
@@ -173,6 +183,57 @@ TEST_F(SourceTest, MemoryIsIndependentOfLengths) {
           "bytes");
     EXPECT_EQ(some, many);
     EXPECT_LT(many, uint64_t{32} << 20);
+}
+
+// Whole numbers of 8 bits and scales are the f32 numbers that they stand for, bit for bit; also those
+// of a row alone, and as one token.
+TEST(NarrowKeys, AreTheirValues) {
+    for (const std::string& level : levels()) {
+        SCOPED_TRACE(level);
+        const Context context = make_context(level.c_str());
+        const Layer layer = make_op(
+            context, "attention_op",
+            Config().set("heads", kH).set("kv_heads", kHk).set("head_dim", kD).set("causal", true));
+        Tensor narrow[2], wide[2], scales[2];
+        for (int i = 0; i < 2; ++i) {
+            const Values values = noise(DType::f32, {kB, kTk, kHk, kD}, 5 + i).values();
+            const Values factors = noise(DType::f32, {kB, kTk, kHk}, 7 + i).values();
+            narrow[i] = Tensor(DType::i8, {kB, kTk, kHk, kD});
+            wide[i] = Tensor(DType::f32, {kB, kTk, kHk, kD});
+            scales[i] = Tensor(DType::f32, {kB, kTk, kHk});
+            for (int64_t r = 0; r < kB * kTk * kHk; ++r) {
+                const Shape row = {r / (kTk * kHk), r / kHk % kTk, r % kHk};
+                const auto scale = static_cast<float>(factors[static_cast<size_t>(r)] / 64);
+                scales[i].set(row, static_cast<double>(scale));
+                for (int64_t d = 0; d < kD; ++d) {
+                    const double whole = std::clamp(
+                        std::round(100 * values[static_cast<size_t>(r * kD + d)]), -128.0, 127.0);
+                    narrow[i].set({row[0], row[1], row[2], d}, whole);
+                    wide[i].set({row[0], row[1], row[2], d},
+                                static_cast<double>(static_cast<float>(whole) * scale));
+                }
+            }
+        }
+        for (const int64_t tokens : {kT, int64_t{1}}) {
+            const Tensor q = noise(DType::f32, {kB, tokens, kH, kD}, 1);
+            const auto output = [&](const Tensor& k, const Tensor& v, bool scaled) {
+                const Tensor y = Tensor::filled(DType::f32, q.shape(), -777);
+                Args args(layer);
+                args.add("q", q).add("k", k).add("v", v).add("y", y);
+                if (scaled) args.add("k_scale", scales[0]).add("v_scale", scales[1]);
+                forward(layer, args);
+                return y;
+            };
+            const Tensor whole = output(narrow[0], narrow[1], true);
+            if (level == "reference") {  // products of double
+                const Values got = whole.values();
+                const Values want = output(wide[0], wide[1], false).values();
+                for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got[i], want[i], 1e-6);
+            } else {
+                EXPECT_TRUE(same_bits(whole, output(wide[0], wide[1], false)));
+            }
+        }
+    }
 }
 
 // Positions are given, or counted in each sequence; seq_idx begins sequences anew.

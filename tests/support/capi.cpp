@@ -25,6 +25,7 @@ size_t dtype_size(DType dtype) {
         case DType::i32: return 4;
         case DType::f16:
         case DType::bf16: return 2;
+        case DType::i8:
         case DType::u8: return 1;
     }
     return 0;
@@ -38,7 +39,8 @@ seqmix_dtype dtype_code(DType dtype) {
         case DType::f16: return {SEQMIX_DL_FLOAT, bits, 1};
         case DType::bf16: return {SEQMIX_DL_BFLOAT, bits, 1};
         case DType::i32:
-        case DType::i64: return {SEQMIX_DL_INT, bits, 1};
+        case DType::i64:
+        case DType::i8: return {SEQMIX_DL_INT, bits, 1};
         case DType::u8: return {SEQMIX_DL_UINT, bits, 1};
     }
     return {};
@@ -52,6 +54,7 @@ const char* dtype_name(DType dtype) {
         case DType::bf16: return "bf16";
         case DType::i32: return "i32";
         case DType::i64: return "i64";
+        case DType::i8: return "i8";
         case DType::u8: return "u8";
     }
     return "";
@@ -225,6 +228,7 @@ double load_value(DType dtype, const unsigned char* p) {
         case DType::f64: return load_as<double>(p);
         case DType::i32: return load_as<int32_t>(p);
         case DType::i64: return load_as<int64_t>(p);
+        case DType::i8: return load_as<int8_t>(p);
         case DType::u8: return *p;
         default: throw std::runtime_error("Tensor: f16 and bf16 are not read as values");
     }
@@ -236,6 +240,7 @@ void store_value(DType dtype, unsigned char* p, double value) {
         case DType::f64: store_as<double>(p, value); break;
         case DType::i32: store_as<int32_t>(p, value); break;
         case DType::i64: store_as<int64_t>(p, value); break;
+        case DType::i8: store_as<int8_t>(p, value); break;
         case DType::u8: store_as<uint8_t>(p, value); break;
         default: throw std::runtime_error("Tensor: f16 and bf16 are not written from values");
     }

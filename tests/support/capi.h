@@ -26,7 +26,7 @@ void check(seqmix_status status, const char* what);
 
 // ------------------------------------------------------------------ tensors
 
-enum class DType { f32, f64, f16, bf16, i32, i64, u8 };
+enum class DType { f32, f64, f16, bf16, i32, i64, i8, u8 };
 
 size_t dtype_size(DType dtype);
 seqmix_dtype dtype_code(DType dtype);

@@ -134,7 +134,7 @@ class Problem {
             if (o_.type == KeyType::i8) {
                 runs.back().k_scales = k_scales_.data() + at;
                 runs.back().v_scales = v_scales_.data() + at;
-                runs.back().scale_stride = 1;
+                runs.back().k_scale_stride = runs.back().v_scale_stride = 1;
             }
             at = cut;
         }

@@ -9,8 +9,9 @@
 namespace seqmix::mixers {
 namespace {
 
-enum : int32_t { kQ = 0, kK, kV, kBias, kMask, kAlibi, kSink, kY, kLse };
+enum : int32_t { kQ = 0, kK, kV, kBias, kMask, kAlibi, kSink, kY, kLse, kKScale, kVScale };
 
+constexpr DTypeSet kKeys = kWeight | dtype_bit(DType::i8);
 constexpr DTypeSet kTruth = dtype_bit(DType::boolean) | dtype_bit(DType::u8);
 
 constexpr AttributeSpec kAttributes[] = {
@@ -34,8 +35,8 @@ constexpr AttributeSpec kAttributes[] = {
 };
 constexpr SlotSpec kSlots[] = {
     {kQ, "q", Role::input, false, kReal, "(B,T,H,dk)", "queries"},
-    {kK, "k", Role::input, false, kWeight, "(B,Tk,Hk,dk)", "keys; head h reads h / (H / Hk)"},
-    {kV, "v", Role::input, false, kWeight, "(B,Tk,Hk,dv)", "values, of the keys' dtype"},
+    {kK, "k", Role::input, false, kKeys, "(B,Tk,Hk,dk)", "keys; head h reads h / (H / Hk)"},
+    {kV, "v", Role::input, false, kKeys, "(B,Tk,Hk,dv)", "values, of the keys' dtype"},
     {kBias, "bias", Role::input, true, kReal, "(B,H,T,Tk)|(T,Tk)",
      "added to the scores; stride 0 repeats it over rows or heads"},
     {kMask, "mask", Role::input, true, kTruth, "(B,H,T,Tk)|(T,Tk)",
@@ -46,6 +47,9 @@ constexpr SlotSpec kSlots[] = {
     {kY, "y", Role::output, false, kReal, "(B,T,H,dv)", "output; 0 where a query sees no key"},
     {kLse, "lse", Role::output, true, kReal, "(B,T,H)",
      "log of the denominator; -inf where a query sees no key"},
+    {kKScale, "k_scale", Role::input, true, kReal, "(B,Tk,Hk)",
+     "factor of each stored key; i8 keys need it"},
+    {kVScale, "v_scale", Role::input, true, kReal, "(B,Tk,Hk)", "of each stored value, likewise"},
 };
 constexpr Schema kSchema = {
     .type = "attention_op",
@@ -118,11 +122,18 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
 }
 
 Status check(const Plan&, const DType* given) {
-    if (given[kK] == given[kV]) {
-        return Status();
+    if (given[kK] != given[kV]) {
+        return fail(SEQMIX_ERR_DTYPE, kSchema.type, ": tensor 'v' is ", dtype_name(given[kV]),
+                    ", expected ", dtype_name(given[kK]), " as 'k'");
     }
-    return fail(SEQMIX_ERR_DTYPE, kSchema.type, ": tensor 'v' is ", dtype_name(given[kV]),
-                ", expected ", dtype_name(given[kK]), " as 'k'");
+    for (const int32_t scale : {kKScale, kVScale}) {
+        if (given[kK] == DType::i8 && given[scale] == DType::unknown) {
+            return fail(SEQMIX_ERR_MISSING_TENSOR, kSchema.type, ": tensor '",
+                        scale == kKScale ? "k_scale" : "v_scale",
+                        "' is missing, expected (B,Tk,Hk) with keys and values of i8");
+        }
+    }
+    return Status();
 }
 
 // ------------------------------------------------------------------ run
@@ -188,7 +199,10 @@ size_t scratch(const Plan& base, const StepShape& step) {
 }
 
 KeyType key_type(DType dtype) {
-    return dtype == DType::bf16 ? KeyType::bf16 : dtype == DType::f16 ? KeyType::f16 : KeyType::f32;
+    return dtype == DType::bf16  ? KeyType::bf16
+           : dtype == DType::f16 ? KeyType::f16
+           : dtype == DType::i8  ? KeyType::i8
+                                 : KeyType::f32;
 }
 
 // One head (from its first, all heads of a group) of one tile.
@@ -201,12 +215,21 @@ void attend(const AttentionBound& bound, const Call& call, const Tile& tile, int
     const Source &k = call.source(kK), &v = call.source(kV);
     const int64_t token = segment.first + tile.first, t = segment.begin + tile.first;
     const int64_t group = h / plan.group();
+    const Source &k_scale = call.source(kKScale), &v_scale = call.source(kVScale);
+    const auto scales = [&](const Source& slot) {
+        return slot ? reinterpret_cast<const float*>(slot.at(row.batch, row.first, group))
+                    : nullptr;
+    };
     const AttentionKeys keys = {0,
                                 row.count,
                                 k.at(row.batch, row.first, group),
                                 static_cast<ptrdiff_t>(k.strides[1]),
                                 v.at(row.batch, row.first, group),
-                                static_cast<ptrdiff_t>(v.strides[1])};
+                                static_cast<ptrdiff_t>(v.strides[1]),
+                                scales(k_scale),
+                                static_cast<ptrdiff_t>(k_scale.strides[1]),
+                                scales(v_scale),
+                                static_cast<ptrdiff_t>(v_scale.strides[1])};
     const PairSlot bias(call.source(kBias), row, t, h), mask(call.source(kMask), row, t, h);
     AttentionArgs a{};
     a.rows = whole_group ? plan.group() : tile.count;
@@ -290,13 +313,19 @@ void run_reference(const Bound& base, const Call& call) {
         const int64_t h = piece % plan.H, group = h / plan.group();
         const ReferenceMemory own(plan, most, memory + static_cast<int64_t>(worker) * each);
         for (int64_t s = 0; s < row.count; ++s) {
+            const auto scale = [&](const Source& slot) {
+                return slot ? element_to_f64(slot.at(row.batch, row.first + s, group), slot.dtype)
+                            : 1.0;
+            };
+            const double k_scale = scale(call.source(kKScale));
+            const double v_scale = scale(call.source(kVScale));
             for (int64_t d = 0; d < plan.dk; ++d) {
                 own.k[s * plan.dk + d] =
-                    element_to_f64(k.at(row.batch, row.first + s, group, d), k.dtype);
+                    k_scale * element_to_f64(k.at(row.batch, row.first + s, group, d), k.dtype);
             }
             for (int64_t d = 0; d < plan.dv; ++d) {
                 own.v[s * plan.dv + d] =
-                    element_to_f64(v.at(row.batch, row.first + s, group, d), v.dtype);
+                    v_scale * element_to_f64(v.at(row.batch, row.first + s, group, d), v.dtype);
             }
         }
         for (int64_t i = 0; i < segment.count; ++i) {
@@ -337,12 +366,15 @@ LaneInfo lanes(const Plan& base) {
     return {plan.H, plan.dv};
 }
 
-// Head `group` of a (tokens, Hk, width) array.
-std::vector<double> head_of(const double* all, int64_t tokens, int64_t heads, int64_t width,
-                            int64_t group) {
-    std::vector<double> head(static_cast<size_t>(tokens * width));
+// Head `group` of a (tokens, Hk, width) array, by its scales (tokens, Hk) if there are any.
+std::vector<double> head_of(const Matrix& all, const Matrix& scales, int64_t tokens, int64_t heads,
+                            int64_t width, int64_t group) {
+    std::vector<double> head;
     for (int64_t s = 0; s < tokens; ++s) {
-        std::copy_n(all + (s * heads + group) * width, width, head.data() + s * width);
+        const double scale = scales ? scales.as<double>()[s * heads + group] : 1.0;
+        for (int64_t d = 0; d < width; ++d) {
+            head.push_back(scale * all.as<double>()[(s * heads + group) * width + d]);
+        }
     }
     return head;
 }
@@ -357,9 +389,9 @@ void materialize(const Bound& base, const MaterializeCall& call) {
     for (int64_t l = 0; l < call.lane_count; ++l) {
         const int64_t h = call.lane_first + l, group = h / plan.group();
         const std::vector<double> k =
-            head_of(call.slots[kK].as<double>(), S, plan.Hk, plan.dk, group);
+            head_of(call.slots[kK], call.slots[kKScale], S, plan.Hk, plan.dk, group);
         const std::vector<double> v =
-            head_of(call.slots[kV].as<double>(), S, plan.Hk, plan.dv, group);
+            head_of(call.slots[kV], call.slots[kVScale], S, plan.Hk, plan.dv, group);
         std::copy(v.begin(), v.end(), call.operand + l * S * plan.dv);
         for (int64_t i = 0; i < call.count; ++i) {
             const int64_t t = call.first + i;

@@ -6,7 +6,7 @@
 
 namespace seqmix {
 
-// How keys and values are stored; i8 has scales.
+// How keys and values are stored; i8 needs scales.
 enum class KeyType : int32_t { f32, bf16, f16, i8 };
 
 // Consecutive keys and their values, stored as AttentionArgs::type says; strides in elements.
@@ -17,10 +17,11 @@ struct AttentionKeys {
     ptrdiff_t k_stride;
     const void* v;  // (count, dv)
     ptrdiff_t v_stride;
-    // i8: key j is its integers times k_scales[j scale_stride], values likewise. Others: null.
+    // Key j is what is stored times k_scales[j k_scale_stride], values likewise; null: as stored.
     const float* k_scales = nullptr;
+    ptrdiff_t k_scale_stride = 0;
     const float* v_scales = nullptr;
-    ptrdiff_t scale_stride = 0;
+    ptrdiff_t v_scale_stride = 0;
 };
 
 // One call: R queries that meet the same keys (queries of one head, or of the heads of a group), any

@@ -76,22 +76,21 @@ SEQMIX_INLINE int64_t key_bytes(KeyType type) {
     return type == KeyType::f32 ? 4 : type == KeyType::i8 ? 1 : 2;
 }
 
-// Rows of keys or values as f32, dense; `scales` (i8) has one for each row, scale_stride apart.
+// Rows of keys or values as f32, dense; `scales`: one for each row, scale_stride apart, or null.
 void copy_rows(const unsigned char* from, ptrdiff_t step, KeyType type, const float* scales,
                ptrdiff_t scale_stride, int64_t rows, int64_t width, float* to) {
     for (int64_t r = 0; r < rows; ++r, from += step, to += width) {
         const auto* wide = reinterpret_cast<const float*>(from);
         const auto* half = reinterpret_cast<const uint16_t*>(from);
         const auto* byte = reinterpret_cast<const int8_t*>(from);
-        const Vec scale = set1(type == KeyType::i8 ? scales[r * scale_stride] : 1.0f);
+        const Vec scale = set1(scales != nullptr ? scales[r * scale_stride] : 1.0f);
         for (int64_t d = 0; d < width; d += kWidth) {
             const int64_t n = width - d;
-            store_n(to + d,
-                    type == KeyType::f32    ? load_n(wide + d, n)
-                    : type == KeyType::bf16 ? load_bf16_n(half + d, n)
-                    : type == KeyType::f16  ? load_f16_n(half + d, n)
-                                            : load_i8_n(byte + d, n) * scale,
-                    n);
+            const Vec x = type == KeyType::f32    ? load_n(wide + d, n)
+                          : type == KeyType::bf16 ? load_bf16_n(half + d, n)
+                          : type == KeyType::f16  ? load_f16_n(half + d, n)
+                                                  : load_i8_n(byte + d, n);
+            store_n(to + d, x * scale, n);
         }
     }
 }
@@ -102,11 +101,11 @@ struct Source {
     const unsigned char *k = nullptr, *v = nullptr;
     ptrdiff_t k_step = 0, v_step = 0, k_stride = 0, v_stride = 0;
     const float *k_scales = nullptr, *v_scales = nullptr;
-    ptrdiff_t scale_stride = 0;
+    ptrdiff_t k_scale_stride = 0, v_scale_stride = 0;
 
-    // `dense`, or where keys are not f32: a copy in the memory at k_copy and v_copy.
+    // `dense`, or where keys are not f32 as they are: a copy in the memory at k_copy and v_copy.
     Block block(const AttentionArgs& a, bool dense, float* k_copy, float* v_copy) const {
-        if (a.type == KeyType::f32 && !dense) {
+        if (a.type == KeyType::f32 && !dense && k_scales == nullptr && v_scales == nullptr) {
             return {first,
                     count,
                     reinterpret_cast<const float*>(k),
@@ -114,8 +113,8 @@ struct Source {
                     k_stride,
                     v_stride};
         }
-        copy_rows(k, k_step, a.type, k_scales, scale_stride, count, a.dk, k_copy);
-        copy_rows(v, v_step, a.type, v_scales, scale_stride, count, a.dv, v_copy);
+        copy_rows(k, k_step, a.type, k_scales, k_scale_stride, count, a.dk, k_copy);
+        copy_rows(v, v_step, a.type, v_scales, v_scale_stride, count, a.dv, v_copy);
         return {first, count, k_copy, v_copy, a.dk, a.dv};
     }
     // Part i of n.
@@ -153,10 +152,13 @@ void for_blocks(const AttentionArgs& a, int64_t row, int64_t rows, const Fn& fn)
                 static_cast<const unsigned char*>(run.k) + (first - run.first) * source.k_step;
             source.v =
                 static_cast<const unsigned char*>(run.v) + (first - run.first) * source.v_step;
-            if (a.type == KeyType::i8) {
-                source.k_scales = run.k_scales + (first - run.first) * run.scale_stride;
-                source.v_scales = run.v_scales + (first - run.first) * run.scale_stride;
-                source.scale_stride = run.scale_stride;
+            source.k_scale_stride = run.k_scale_stride;
+            source.v_scale_stride = run.v_scale_stride;
+            if (run.k_scales != nullptr) {
+                source.k_scales = run.k_scales + (first - run.first) * run.k_scale_stride;
+            }
+            if (run.v_scales != nullptr) {
+                source.v_scales = run.v_scales + (first - run.first) * run.v_scale_stride;
             }
             fn(source);
             first = stop;
