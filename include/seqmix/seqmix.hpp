@@ -438,6 +438,8 @@ class Args {
     Args& rows(const TensorView& view) { return add(SEQMIX_SLOT_ROWS, view); }
     Args& seq_idx(const TensorView& view) { return add(SEQMIX_SLOT_SEQ_IDX, view); }
     Args& positions(const TensorView& view) { return add(SEQMIX_SLOT_POSITIONS, view); }
+    Args& cu_seqlens_k(const TensorView& view) { return add(SEQMIX_SLOT_CU_SEQLENS_K, view); }
+    Args& lengths_k(const TensorView& view) { return add(SEQMIX_SLOT_LENGTHS_K, view); }
 
     Args(const Args& other) { *this = other; }
     Args(Args&&) = default;

@@ -91,8 +91,11 @@ static void views() {
     CHECK(copied.data()[0].tensor != moved.data()[0].tensor);
     seqmix::Args controls;
     controls.cu_seqlens(flat).lengths(flat).rows(flat).seq_idx(flat).positions(flat);
+    controls.cu_seqlens_k(flat).lengths_k(flat);
     CHECK(controls.data()[0].slot == SEQMIX_SLOT_CU_SEQLENS &&
-          controls.data()[4].slot == SEQMIX_SLOT_POSITIONS);
+          controls.data()[4].slot == SEQMIX_SLOT_POSITIONS &&
+          controls.data()[5].slot == SEQMIX_SLOT_CU_SEQLENS_K &&
+          controls.data()[6].slot == SEQMIX_SLOT_LENGTHS_K);
 }
 
 static void library() {
