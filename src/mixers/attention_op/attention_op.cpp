@@ -144,7 +144,7 @@ struct PairSlot {
     ptrdiff_t token_stride = 0, head_stride = 0;
     PairSlot() = default;
     PairSlot(const Source& slot, const SourceRow& row, int64_t t, int64_t h) {
-        if (!slot) {
+        if (!slot || row.count == 0) {
             return;
         }
         const bool shared = slot.variant == 1;  // (T,Tk)
@@ -215,16 +215,17 @@ void attend(const AttentionBound& bound, const Call& call, const Tile& tile, int
     const Source &k = call.source(kK), &v = call.source(kV);
     const int64_t token = segment.first + tile.first, t = segment.begin + tile.first;
     const int64_t group = h / plan.group();
+    const bool there = row.count > 0;  // a source without tokens may have no address
     const Source &k_scale = call.source(kKScale), &v_scale = call.source(kVScale);
     const auto scales = [&](const Source& slot) {
-        return slot ? reinterpret_cast<const float*>(slot.at(row.batch, row.first, group))
-                    : nullptr;
+        return slot && there ? reinterpret_cast<const float*>(slot.at(row.batch, row.first, group))
+                             : nullptr;
     };
     const AttentionKeys keys = {0,
                                 row.count,
-                                k.at(row.batch, row.first, group),
+                                there ? k.at(row.batch, row.first, group) : nullptr,
                                 static_cast<ptrdiff_t>(k.strides[1]),
-                                v.at(row.batch, row.first, group),
+                                there ? v.at(row.batch, row.first, group) : nullptr,
                                 static_cast<ptrdiff_t>(v.strides[1]),
                                 scales(k_scale),
                                 static_cast<ptrdiff_t>(k_scale.strides[1]),
@@ -239,7 +240,7 @@ void attend(const AttentionBound& bound, const Call& call, const Tile& tile, int
     a.q_stride = whole_group ? plan.dk : q.stride;
     a.type = key_type(k.dtype);
     a.runs = &keys;
-    a.run_count = row.count > 0 ? 1 : 0;
+    a.run_count = there ? 1 : 0;
     a.scale = static_cast<float>(plan.scale);
     a.softcap = static_cast<float>(plan.softcap);
     a.position = plan.position(row) + t;
