@@ -136,8 +136,9 @@ void CachePass::finish() const {
         const Segment& last = call_.segments[run.first + run.count - 1];
         const int64_t clock = positions_[last.first + last.count - 1] + 1;
         T* out = call_.state<T>(kClock, run.state_row);
-        out[0] = static_cast<T>(clock % kPeriod);
-        out[1] = static_cast<T>(clock / kPeriod);
+        const int64_t periods = clock / kPeriod;
+        out[0] = static_cast<T>(clock - periods * kPeriod);
+        out[1] = static_cast<T>(periods);
     }
 }
 

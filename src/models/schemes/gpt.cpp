@@ -201,15 +201,16 @@ void set_attributes(const GptFacts& facts, const NameTable& table, StackSpec& ou
             attributes.set("norm_bias", facts.norm_bias);
             const bool attention = layer % 2 == 0;
             if (attention) {
-                const double width = static_cast<double>(D / facts.heads);
-                const double depth = facts.by_layer ? static_cast<double>(layer / 2 + 1) : 1;
+                const int64_t head_dim = D / facts.heads, depth = layer / 2 + 1;
                 attributes.set("mixer", std::string("attention"));
                 attributes.set("mixer.n_heads", facts.heads);
                 attributes.set("mixer.max_tokens", table.size('L'));
                 attributes.set("mixer.qkv", std::string("fused"));
                 attributes.set("mixer.qkv_bias", facts.qkv_bias);
                 attributes.set("mixer.out_bias", facts.out_bias);
-                attributes.set("mixer.scale", (facts.scaled ? 1 / std::sqrt(width) : 1.0) / depth);
+                attributes.set("mixer.scale",
+                               (facts.scaled ? 1 / std::sqrt(static_cast<double>(head_dim)) : 1.0) /
+                                   (facts.by_layer ? static_cast<double>(depth) : 1.0));
             } else {
                 attributes.set("mixer", std::string("mlp"));
                 attributes.set("mixer.d_hidden", table.size('J'));
