@@ -78,7 +78,6 @@ class Convolution {
         call.x = x_.data() + conv_.first(g);
         call.y = y_.data() + conv_.first(g);
         call.x_stride = call.y_stride = D_;
-        call.streamed = L_ * D_ * 4 > int64_t{64} << 20;  // as the runtime marks outputs
         conv_.run(g, call, filter_.data() + conv_.filter_at(g),
                   scratch_.data() + static_cast<int64_t>(worker) * part_);
     }

@@ -86,7 +86,7 @@ void LongFilters::move_clocks(const Call& call, int64_t f) const {
 }
 
 void LongFilters::run(const Call& call, int64_t f, const float* x, ptrdiff_t x_stride, float* y,
-                      ptrdiff_t y_stride, void* scratch, bool streamed) const {
+                      ptrdiff_t y_stride, void* scratch) const {
     const LongConvStream& stream = *streams_[static_cast<size_t>(f)];
     const LongConvStream::Sizes& sizes = sizes_->stream;
     const int64_t channels = sizes_->channels, filters = sizes_->filters;
@@ -98,7 +98,6 @@ void LongFilters::run(const Call& call, int64_t f, const float* x, ptrdiff_t x_s
         LongConvRowCall row;
         row.x_stride = x_stride;
         row.y_stride = y_stride;
-        row.streamed = streamed;
         row.ring = call.state<float>(first_state_, run.state_row) + f * channels;
         row.ring_stride = filters * channels;
         row.clock = static_cast<int64_t>(call.state<float>(first_state_ + 1, run.state_row)[f]);
@@ -216,7 +215,7 @@ void TwoSidedFilters::bind(const TwoSidedSizes& sizes, int64_t filters, const do
 }
 
 void TwoSidedFilters::run(const Call& call, int64_t f, const float* x, ptrdiff_t x_stride, float* y,
-                          ptrdiff_t y_stride, void* scratch, bool streamed) const {
+                          ptrdiff_t y_stride, void* scratch) const {
     const LongConv& conv = *conv_;
     const int64_t groups = conv.groups(), D = sizes_.shape.channels;
     const float* spectra = spectra_.data() + f * conv.filter_size();
@@ -229,7 +228,6 @@ void TwoSidedFilters::run(const Call& call, int64_t f, const float* x, ptrdiff_t
         one.x_stride = x_stride;
         one.y = y + segment.first * y_stride + d;
         one.y_stride = y_stride;
-        one.streamed = streamed;
         one.k = taps_.data() + f * sizes_.shape.taps * D + d;
         one.after = after_.data() + f * sizes_.shape.after * D + d;
         one.k_stride = one.after_stride = D;

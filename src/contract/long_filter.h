@@ -49,9 +49,9 @@ class LongFilters {
               const BindCall& call);
 
     // y = filter f of x, both (tokens, D) with token strides; y is not x. Every filter is run once a
-    // step. streamed: y may be written past the caches.
+    // step.
     void run(const Call& call, int64_t f, const float* x, ptrdiff_t x_stride, float* y,
-             ptrdiff_t y_stride, void* scratch, bool streamed = false) const;
+             ptrdiff_t y_stride, void* scratch) const;
     void run_reference(const Call& call, int64_t f, const double* x, double* y,
                        void* scratch) const;  // dense
 
@@ -88,9 +88,9 @@ class TwoSidedFilters {
     void bind(const TwoSidedSizes& sizes, int64_t filters, const double* k, const double* after,
               const double* skip, const BindCall& call);
 
-    // y = filter f of x, both (tokens, D) with token strides; y is not x. streamed: as above.
+    // y = filter f of x, both (tokens, D) with token strides; y is not x.
     void run(const Call& call, int64_t f, const float* x, ptrdiff_t x_stride, float* y,
-             ptrdiff_t y_stride, void* scratch, bool streamed = false) const;
+             ptrdiff_t y_stride, void* scratch) const;
     void run_reference(const Call& call, int64_t f, const double* x, double* y) const;  // dense
 
   private:

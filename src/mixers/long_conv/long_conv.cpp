@@ -129,15 +129,14 @@ void run(const Bound& base, const Call& call) {
         v = gated;
         v_stride = D;
     }
-    const bool streamed = y.streamed && !out_gate;
     if (plan.sides == LongConvSides::causal) {
         auto* work = scratch.take<std::byte>(static_cast<int64_t>(
             plan.filters->scratch_bytes({call.tokens, call.rows, call.runner.workers, false})));
-        bound.filters.run(call, 0, v, v_stride, y.as<float>(), y.stride, work, streamed);
+        bound.filters.run(call, 0, v, v_stride, y.as<float>(), y.stride, work);
     } else {
         auto* work = scratch.take<std::byte>(
             static_cast<int64_t>(plan.two_sided.scratch_bytes(call.runner.workers)));
-        bound.two_sided.run(call, 0, v, v_stride, y.as<float>(), y.stride, work, streamed);
+        bound.two_sided.run(call, 0, v, v_stride, y.as<float>(), y.stride, work);
     }
     if (out_gate) {
         gate_tokens(call, *bound.kernels, D, y.as<float>(), y.stride, out_gate.as<float>(),

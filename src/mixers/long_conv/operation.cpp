@@ -175,7 +175,6 @@ void run(const Bound& base, const Call& call) {
             one.x_stride = v_stride;
             one.y = y.as<float>() + segment.first * y.stride + d;
             one.y_stride = y.stride;
-            one.streamed = y.streamed && !out_gate;
             one.k = k + d;
             one.k_stride = D;
             one.after = after + d;

@@ -126,7 +126,7 @@ class RealFft {
     void make_filter(const Real* h, int64_t rows, ptrdiff_t stride, int64_t channels, Real* filter,
                      Real* scratch) const;
     // y = the first y_rows of the circular convolution of x, zero from x_rows on. y may be x. streamed:
-    // nothing will read y soon.
+    // y is written past the caches where it can.
     void convolve(const Real* x, int64_t x_rows, ptrdiff_t x_stride, const Real* filter, Real* y,
                   int64_t y_rows, ptrdiff_t y_stride, int64_t channels, Real* scratch,
                   bool streamed = false) const;

@@ -83,8 +83,7 @@ struct LongConvCall {
     ptrdiff_t x_stride = 0;
     float* y = nullptr;  // (T, lanes). May be x, but not two-sided with T > length.
     ptrdiff_t y_stride = 0;
-    bool streamed = false;  // y is written past the caches
-    LongConvPast past;      // causal only; none: zeros
+    LongConvPast past;  // causal only; none: zeros
     // The filter's taps again, (K, lanes) and (after, lanes), for transforms without lasting spectra;
     // null: those are passed over, which costs time and no accuracy.
     const float* k = nullptr;

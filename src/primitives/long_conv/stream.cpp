@@ -174,7 +174,6 @@ void LongConvStream::run_whole(Row& row) const {
     whole.x_stride = call.x_stride;
     whole.y = call.y + row.first;
     whole.y_stride = call.y_stride;
-    whole.streamed = call.streamed;
     const int64_t rows = std::min(row.clock, shape_.taps - 1);
     if (rows > 0) {
         const int64_t end = row.clock % P, second = std::min(rows, end), older = rows - second;

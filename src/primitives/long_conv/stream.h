@@ -32,7 +32,6 @@ struct LongConvRowCall {
     ptrdiff_t x_stride = 0;
     float* y = nullptr;  // (T,D), not x
     ptrdiff_t y_stride = 0;
-    bool streamed = false;  // y is written past the caches, where the call runs whole
     float* ring = nullptr;  // (ring_rows, D), as far as it is there
     ptrdiff_t ring_stride = 0;
     int64_t clock = 0;         // before the call; next_clock(clock, T) after it
