@@ -293,6 +293,28 @@ TEST(AttentionOpRagged, PrefixesAreTheWhole) {
     }
 }
 
+// A target longer than a step of the call (3,072 tokens): its second part is that part alone.
+TEST(AttentionOpRagged, LongTargets) {
+    for (const std::string& level : levels()) {
+        SCOPED_TRACE(level);
+        Problem p;
+        p.H = p.Hk = 1;
+        p.dk = p.dv = 8;
+        p.Lq = 3300;
+        p.Lk = 3350;
+        p.config.set("causal", true).set("window_left", 70);
+        const Inputs in(p);
+        const Result whole = attend(level, p, in);
+        Inputs tail = in;
+        tail.q = in.q.slice(1, 3000, 300);
+        EXPECT_TRUE(close_to(whole.y.slice(1, 3000, 300).values(),
+                             attend(level, p, tail).y.values(),
+                             is_reference(level) ? 1e-14 : 1e-6));
+        EXPECT_FALSE(
+            close_to(whole.y.slice(1, 2900, 300).values(), attend(level, p, tail).y.values(), 0.1));
+    }
+}
+
 // One token of each head alone has the bits of the heads of a group together.
 TEST(AttentionOpRagged, ManySingleTokens) {
     for (const std::string& level : levels()) {
