@@ -144,7 +144,7 @@ struct PairSlot {
     ptrdiff_t token_stride = 0, head_stride = 0;
     PairSlot() = default;
     PairSlot(const Source& slot, const SourceRow& row, int64_t t, int64_t h) {
-        if (!slot) {
+        if (!slot || row.count == 0) {
             return;
         }
         const bool shared = slot.variant == 1;  // (T,Tk)
@@ -216,19 +216,19 @@ void attend(const AttentionBound& bound, const Call& call, const Tile& tile, int
     const int64_t token = segment.first + tile.first, t = segment.begin + tile.first;
     const int64_t group = h / plan.group();
     const Source &k_scale = call.source(kKScale), &v_scale = call.source(kVScale);
-    const auto scales = [&](const Source& slot) {
-        return slot ? reinterpret_cast<const float*>(slot.at(row.batch, row.first, group))
-                    : nullptr;
+    // A source without tokens may have no address.
+    const auto first = [&](const Source& slot) {
+        return slot && row.count > 0 ? slot.at(row.batch, row.first, group) : nullptr;
     };
     const AttentionKeys keys = {0,
                                 row.count,
-                                k.at(row.batch, row.first, group),
+                                first(k),
                                 static_cast<ptrdiff_t>(k.strides[1]),
-                                v.at(row.batch, row.first, group),
+                                first(v),
                                 static_cast<ptrdiff_t>(v.strides[1]),
-                                scales(k_scale),
+                                reinterpret_cast<const float*>(first(k_scale)),
                                 static_cast<ptrdiff_t>(k_scale.strides[1]),
-                                scales(v_scale),
+                                reinterpret_cast<const float*>(first(v_scale)),
                                 static_cast<ptrdiff_t>(v_scale.strides[1])};
     const PairSlot bias(call.source(kBias), row, t, h), mask(call.source(kMask), row, t, h);
     AttentionArgs a{};
