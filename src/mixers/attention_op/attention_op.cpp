@@ -215,21 +215,20 @@ void attend(const AttentionBound& bound, const Call& call, const Tile& tile, int
     const Source &k = call.source(kK), &v = call.source(kV);
     const int64_t token = segment.first + tile.first, t = segment.begin + tile.first;
     const int64_t group = h / plan.group();
-    const bool there = row.count > 0;  // a source without tokens may have no address
     const Source &k_scale = call.source(kKScale), &v_scale = call.source(kVScale);
-    const auto scales = [&](const Source& slot) {
-        return slot && there ? reinterpret_cast<const float*>(slot.at(row.batch, row.first, group))
-                             : nullptr;
+    // A source without tokens may have no address.
+    const auto first = [&](const Source& slot) {
+        return slot && row.count > 0 ? slot.at(row.batch, row.first, group) : nullptr;
     };
     const AttentionKeys keys = {0,
                                 row.count,
-                                there ? k.at(row.batch, row.first, group) : nullptr,
+                                first(k),
                                 static_cast<ptrdiff_t>(k.strides[1]),
-                                there ? v.at(row.batch, row.first, group) : nullptr,
+                                first(v),
                                 static_cast<ptrdiff_t>(v.strides[1]),
-                                scales(k_scale),
+                                reinterpret_cast<const float*>(first(k_scale)),
                                 static_cast<ptrdiff_t>(k_scale.strides[1]),
-                                scales(v_scale),
+                                reinterpret_cast<const float*>(first(v_scale)),
                                 static_cast<ptrdiff_t>(v_scale.strides[1])};
     const PairSlot bias(call.source(kBias), row, t, h), mask(call.source(kMask), row, t, h);
     AttentionArgs a{};
@@ -240,7 +239,7 @@ void attend(const AttentionBound& bound, const Call& call, const Tile& tile, int
     a.q_stride = whole_group ? plan.dk : q.stride;
     a.type = key_type(k.dtype);
     a.runs = &keys;
-    a.run_count = there ? 1 : 0;
+    a.run_count = row.count > 0 ? 1 : 0;
     a.scale = static_cast<float>(plan.scale);
     a.softcap = static_cast<float>(plan.softcap);
     a.position = plan.position(row) + t;
