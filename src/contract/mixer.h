@@ -196,6 +196,9 @@ struct Segment {
     bool reset;         // the state of this row is zero before the first token
     bool last;          // holds the row's last true token of the call
     int64_t begin = 0;  // tokens of its sequence before it, in this call
+    // Its one token is all of its sequence in this call: what may run another kernel than many tokens,
+    // since no cut makes it so.
+    bool single = false;
 };
 
 // Segments [first, first + count) of one state row, in order of processing: the unit of parallelism

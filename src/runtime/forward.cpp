@@ -455,10 +455,16 @@ Status ForwardCall::add_piece(int64_t row, int64_t begin, int64_t end) {
             SEQMIX_TRY(flush());
             first_segment = 0;
         }
-        step.segments[step.segment_count] = {
-            step.tokens,           stop - i, row,
-            cursor.span.state_row, reset,    i <= cursor.last_true && cursor.last_true < stop,
-            i - cursor.start};
+        const bool ends = stop == cursor.span.count ||
+                          (seq_idx_ != nullptr && sequence_at(cursor, stop) != cursor.sequence);
+        step.segments[step.segment_count] = {step.tokens,
+                                             stop - i,
+                                             row,
+                                             cursor.span.state_row,
+                                             reset,
+                                             i <= cursor.last_true && cursor.last_true < stop,
+                                             i - cursor.start,
+                                             ends && stop - cursor.start == 1};
         step.places[step.segment_count] = place_of(cursor, i);
         ++step.segment_count;
         step.tokens += stop - i;

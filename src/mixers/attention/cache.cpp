@@ -105,7 +105,7 @@ bool CachePass::next() {
         piece.first = segment.first + piece.done;
         piece.position = positions_[piece.first];
         piece.count = cached_ ? std::min(segment.count - piece.done, sizes_.piece) : segment.count;
-        piece.step = segment.count == 1;
+        piece.step = segment.single;
         longest_ = std::max(longest_, piece.count);
     }
     return longest_ > 0;

@@ -32,7 +32,7 @@ struct CachePiece {
     int64_t segment, done;  // the segment and its tokens that are worked off
     int64_t first, count;   // tokens of the step
     int64_t position;       // of the first in its sequence
-    bool step;              // the segment's only token
+    bool step;              // the only token of its sequence in the call
 };
 
 class CachePass {
