@@ -36,6 +36,9 @@ NOTES = {
             "work is 0.6 us; x_proj has 80 outputs, of which one thread gets 48.",
     "peer_decode": "Decode is bound by reading the weights, for the peer as well: where its own share of "
                    "the limit is high, the ratio at the limit (in brackets) is all that is to be had.",
+    "attention": "Maxima, powers and masks of the scores are not in the count, and what a panel of queries "
+                 "works on (68 KB) exceeds the first-level cache.",
+    "attention_threads": "Two threads need two cores to themselves.",
     "linear": "A thousand tokens of 64 channels are in a cache, a million come from memory: the faster "
               "the scan, the more that shows.",
     "threads": "Two threads need two cores to themselves.",
