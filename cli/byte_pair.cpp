@@ -165,10 +165,6 @@ size_t match_length(const std::vector<Character>& text, size_t at) {
 
 // ------------------------------------------------------------------ the file
 
-[[noreturn]] void refuse(const std::string& path, const std::string& what) {
-    throw Failure(kCannotRead, path + ": " + what);
-}
-
 std::string type_of(const Value& object) {
     return object.is_object() && object.contains("type") && object["type"].is_string()
                ? object["type"].get<std::string>()
@@ -185,68 +181,85 @@ uint64_t pair_of(int32_t left, int32_t right) {
 
 }  // namespace
 
-BytePair::BytePair(const std::string& content, const std::string& path) {
-#ifndef SEQMIX_CLI_UTF8PROC
-    refuse(path, "this program was built without utf8proc, which tokenizers need");
-#endif
-    const Value file = Value::parse(content, nullptr, false);
-    if (!file.is_object() || !file.contains("model")) {
-        refuse(path, "expected a JSON object with 'model' (tokenizer.json)");
+struct BytePair::File {
+    Value value;
+    std::string path;
+
+    const Value& model() const { return value["model"]; }
+    Value part(const char* name) const { return value.contains(name) ? value[name] : Value(); }
+    [[noreturn]] void refuse(const std::string& what) const {
+        throw Failure(kCannotRead, path + ": " + what);
     }
-    const Value& model = file["model"];
-    const auto part = [&](const char* name) { return file.contains(name) ? file[name] : Value(); };
-    if (type_of(model) != "BPE") {
-        refuse(path, "the model is " + type_of(model) + ", expected BPE");
+    int32_t id_of(const Value& id, const std::string& token) const {
+        if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= kMostIds) {
+            refuse("the id of token '" + printable(token) + "' is " + id.dump() +
+                   ", expected 0 to " + std::to_string(kMostIds - 1));
+        }
+        return id.get<int32_t>();
+    }
+};
+
+BytePair::BytePair(const std::string& content, const std::string& path) {
+    const File file{Value::parse(content, nullptr, false), path};
+#ifndef SEQMIX_CLI_UTF8PROC
+    file.refuse("this program was built without utf8proc, which tokenizers need");
+#endif
+    if (!file.value.is_object() || !file.value.contains("model")) {
+        file.refuse("expected a JSON object with 'model' (tokenizer.json)");
+    }
+    read_steps(file);
+    read_merges(file, read_vocabulary(file));
+    read_added_tokens(file);
+}
+
+void BytePair::set_bytes(int32_t id, const std::string& bytes) {
+    if (bytes_.size() <= static_cast<size_t>(id)) {
+        bytes_.resize(static_cast<size_t>(id) + 1);
+    }
+    bytes_[static_cast<size_t>(id)] = bytes;
+}
+
+// What is done with a text before and after the merges.
+void BytePair::read_steps(const File& file) {
+    if (type_of(file.model()) != "BPE") {
+        file.refuse("the model is " + type_of(file.model()) + ", expected BPE");
     }
     for (const char* name : {"dropout", "continuing_subword_prefix", "end_of_word_suffix"}) {
-        if (model.contains(name) && !model[name].is_null() && model[name] != "" &&
-            model[name] != 0) {
-            refuse(path, std::string("the model's '") + name + "' is not supported");
+        if (file.model().contains(name) && !file.model()[name].is_null() &&
+            file.model()[name] != "" && file.model()[name] != 0) {
+            file.refuse(std::string("the model's '") + name + "' is not supported");
         }
     }
-    whole_words_ = flag(model, "ignore_merges");
-    if (const Value normalizer = part("normalizer"); !normalizer.is_null()) {
+    whole_words_ = flag(file.model(), "ignore_merges");
+    if (const Value normalizer = file.part("normalizer"); !normalizer.is_null()) {
         if (type_of(normalizer) != "NFC") {
-            refuse(path, "the normalizer is " + type_of(normalizer) + ", expected NFC or none");
+            file.refuse("the normalizer is " + type_of(normalizer) + ", expected NFC or none");
         }
         nfc_ = true;
     }
-    const Value before = part("pre_tokenizer");
+    const Value before = file.part("pre_tokenizer");
     if (type_of(before) != "ByteLevel" ||
         (before.contains("use_regex") && before["use_regex"] != true)) {
-        refuse(path, "the pre_tokenizer is " + type_of(before) +
-                         ", expected ByteLevel with GPT-2's pattern");
+        file.refuse("the pre_tokenizer is " + type_of(before) +
+                    ", expected ByteLevel with GPT-2's pattern");
     }
     prefix_space_ = flag(before, "add_prefix_space");
     for (const char* name : {"post_processor", "decoder"}) {
-        if (const Value step = part(name); !step.is_null() && type_of(step) != "ByteLevel") {
-            refuse(path,
-                   std::string("the ") + name + " is " + type_of(step) + ", expected ByteLevel");
+        if (const Value step = file.part(name); !step.is_null() && type_of(step) != "ByteLevel") {
+            file.refuse(std::string("the ") + name + " is " + type_of(step) +
+                        ", expected ByteLevel");
         }
     }
+}
 
-    // The vocabulary.
-    if (!model.contains("vocab") || !model["vocab"].is_object() || !model.contains("merges") ||
-        !model["merges"].is_array()) {
-        refuse(path, "the model has no 'vocab' object or no 'merges' array");
+std::unordered_map<std::string, int32_t> BytePair::read_vocabulary(const File& file) {
+    if (!file.model().contains("vocab") || !file.model()["vocab"].is_object() ||
+        !file.model().contains("merges") || !file.model()["merges"].is_array()) {
+        file.refuse("the model has no 'vocab' object or no 'merges' array");
     }
-    const auto id_of = [&](const Value& value, const std::string& token) {
-        if (!value.is_number_integer() || value.get<int64_t>() < 0 ||
-            value.get<int64_t>() >= kMostIds) {
-            refuse(path, "the id of token '" + printable(token) + "' is " + value.dump() +
-                             ", expected 0 to " + std::to_string(kMostIds - 1));
-        }
-        return value.get<int32_t>();
-    };
-    const auto set_bytes = [&](int32_t id, const std::string& bytes) {
-        if (bytes_.size() <= static_cast<size_t>(id)) {
-            bytes_.resize(static_cast<size_t>(id) + 1);
-        }
-        bytes_[static_cast<size_t>(id)] = bytes;
-    };
     std::unordered_map<std::string, int32_t> ids;
-    for (const auto& [token, value] : model["vocab"].items()) {
-        const int32_t id = id_of(value, token);
+    for (const auto& [token, value] : file.model()["vocab"].items()) {
+        const int32_t id = file.id_of(value, token);
         ids.emplace(token, id);
         set_bytes(id, bytes_of_token(token));
         if (whole_words_) {
@@ -263,12 +276,16 @@ BytePair::BytePair(const std::string& content, const std::string& path) {
         const auto found = ids.find(token);
         const bool never = byte == 0xc0 || byte == 0xc1 || byte >= 0xf5;  // in UTF-8
         if (found == ids.end() && !never) {
-            refuse(path, "the vocabulary has no token for byte " + std::to_string(byte));
+            file.refuse("the vocabulary has no token for byte " + std::to_string(byte));
         }
         byte_ids_[byte] = found == ids.end() ? -1 : found->second;
     }
+    return ids;
+}
+
+void BytePair::read_merges(const File& file, const std::unordered_map<std::string, int32_t>& ids) {
     int32_t rank = 0;
-    for (const Value& merge : model["merges"]) {
+    for (const Value& merge : file.model()["merges"]) {
         std::string left, right;
         if (merge.is_string()) {  // "a b"; newer files: ["a","b"]
             const auto text = merge.get<std::string>();
@@ -282,24 +299,26 @@ BytePair::BytePair(const std::string& content, const std::string& path) {
         }
         const auto a = ids.find(left), b = ids.find(right), both = ids.find(left + right);
         if (a == ids.end() || b == ids.end() || both == ids.end()) {
-            refuse(path, "merge " + std::to_string(rank) + ", " + printable(merge.dump()) +
-                             ", is not of tokens of the vocabulary");
+            file.refuse("merge " + std::to_string(rank) + ", " + printable(merge.dump()) +
+                        ", is not of tokens of the vocabulary");
         }
         merges_.try_emplace(pair_of(a->second, b->second), Merge{rank, both->second});
         ++rank;
     }
+}
 
-    for (const Value& token : part("added_tokens")) {
+void BytePair::read_added_tokens(const File& file) {
+    for (const Value& token : file.part("added_tokens")) {
         if (!token.is_object() || !token.contains("content") || !token["content"].is_string() ||
             !token.contains("id") || token["content"].get_ref<const std::string&>().empty()) {
-            refuse(path, "an added token has no 'content' or no 'id'");
+            file.refuse("an added token has no 'content' or no 'id'");
         }
         std::string text = token["content"].get<std::string>();
-        const int32_t id = id_of(token["id"], text);
+        const int32_t id = file.id_of(token["id"], text);
         for (const char* name : {"single_word", "lstrip", "rstrip"}) {
             if (flag(token, name)) {
-                refuse(path, "added token '" + printable(text) + "' has '" + name +
-                                 "', which is not supported");
+                file.refuse("added token '" + printable(text) + "' has '" + name +
+                            "', which is not supported");
             }
         }
         set_bytes(id, bytes_of_token(text));

@@ -41,6 +41,13 @@ class BytePair : public Tokenizer {
     // By the first byte, the longest first.
     using AddedSet = std::vector<Added>[256];
 
+    struct File;  // the parsed file and its name
+    void read_steps(const File& file);
+    std::unordered_map<std::string, int32_t> read_vocabulary(const File& file);
+    void read_merges(const File& file, const std::unordered_map<std::string, int32_t>& ids);
+    void read_added_tokens(const File& file);
+    void set_bytes(int32_t id, const std::string& bytes);
+
     void encode_normalized(std::string_view text, std::vector<int64_t>& ids) const;
     void encode_piece(std::string_view piece, std::vector<int64_t>& ids) const;
     template <class Between>
