@@ -296,6 +296,10 @@ Status make_stack(const StackSpec& spec, std::vector<std::shared_ptr<const Layer
         causal = causal && children[i]->plan->capabilities.causal;
         constant = constant && children[i]->plan->capabilities.constant_state;
         chunk = std::max(chunk, children[i]->plan->chunk);
+        const int64_t limit = children[i]->plan->max_tokens;
+        if (limit > 0 && (plan->max_tokens == 0 || limit < plan->max_tokens)) {
+            plan->max_tokens = limit;
+        }
     }
     const auto child = [&](int32_t index) {
         return index < 0 ? nullptr : children[static_cast<size_t>(index)].get();

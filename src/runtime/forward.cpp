@@ -332,11 +332,7 @@ void ForwardCall::start_cursors() {
 // No sequence becomes longer than the layers take. One that goes on counts all tokens of its row since
 // the last reset of the state.
 Status ForwardCall::check_lengths() const {
-    int64_t most = plan_.max_tokens;
-    for (const auto& child : core_.children) {
-        const int64_t limit = child->plan->max_tokens;
-        most = most == 0 || (limit > 0 && limit < most) ? limit : most;
-    }
+    const int64_t most = plan_.max_tokens;
     for (int64_t r = 0; most > 0 && r < args_.rows; ++r) {
         const Cursor& cursor = buffers_.cursors[r];
         int64_t length = 0, longest = 0, sequence = cursor.sequence;
