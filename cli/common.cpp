@@ -166,46 +166,45 @@ void flush_stdout() {
     }
 }
 
-namespace {
-
-// The size of the UTF-8 character that a text begins with; 0: there is none.
-size_t read_character(std::string_view text, uint32_t* code) {
+Utf8Head utf8_head(std::string_view text) {
     const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
     const unsigned char lead = byte(0);
     if (lead < 0x80) {
-        *code = lead;
-        return 1;
+        return {1, lead, true, false};
     }
-    const size_t size = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-    if (lead < 0xc2 || lead > 0xf4 || size > text.size()) {
-        return 0;
-    }
-    *code = lead & (0x7fu >> size);
+    const size_t size = lead >= 0xc2 && lead <= 0xdf   ? 2
+                        : lead >= 0xe0 && lead <= 0xef ? 3
+                        : lead >= 0xf0 && lead <= 0xf4 ? 4
+                                                       : 0;
+    uint32_t code = lead & (0x7fu >> size);
     for (size_t i = 1; i < size; ++i) {
-        if ((byte(i) & 0xc0) != 0x80) {
-            return 0;
+        if (i == text.size()) {
+            return {i, 0, false, true};
         }
-        *code = *code << 6 | (byte(i) & 0x3fu);
+        // The second byte keeps out long forms, surrogates and what is beyond U+10FFFF.
+        const unsigned char low = i > 1 ? 0x80 : lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
+        const unsigned char high = i > 1 ? 0xbf : lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+        if (byte(i) < low || byte(i) > high) {
+            return {i, 0, false, false};
+        }
+        code = code << 6 | (byte(i) & 0x3fu);
     }
-    const uint32_t least = size == 4 ? 0x10000 : size == 3 ? 0x800 : 0x80;
-    return *code < least || *code > 0x10ffff || (*code >= 0xd800 && *code < 0xe000) ? 0 : size;
+    return size == 0 ? Utf8Head{1, 0, false, false} : Utf8Head{size, code, true, false};
 }
-
-}  // namespace
 
 std::string printable(std::string_view text) {
     std::string shown;
     while (!text.empty()) {
-        uint32_t code = 0;
-        const size_t size = read_character(text, &code);
+        const Utf8Head head = utf8_head(text);
+        const uint32_t code = head.code;
         char escape[16] = "";
-        if (size == 0 || code < 0x20 || code == 0x7f) {
+        if (!head.whole || code < 0x20 || code == 0x7f) {
             std::snprintf(escape, sizeof escape, "\\x%02x", static_cast<unsigned char>(text[0]));
         } else if ((code >= 0x80 && code < 0xa0) || (code >= 0x2028 && code <= 0x202e) ||
                    (code >= 0x2066 && code <= 0x2069)) {
             std::snprintf(escape, sizeof escape, "\\u%04x", static_cast<unsigned>(code));
         }
-        const size_t taken = size == 0 ? 1 : size;
+        const size_t taken = head.whole ? head.size : 1;
         shown += escape[0] != '\0' ? std::string_view(escape) : text.substr(0, taken);
         text.remove_prefix(taken);
     }

@@ -146,6 +146,16 @@ double median(std::vector<double> values);
 void print_json(const Json& object);
 // Throws unless everything written to stdout has arrived.
 void flush_stdout();
+// Bytes that a text, which is not empty, begins with: a character of UTF-8 (whole), what could become
+// one (unfinished), or what can be part of none (neither): then the longest beginning that some
+// character has, as Unicode recommends to replace it.
+struct Utf8Head {
+    size_t size;
+    uint32_t code;  // of a whole one
+    bool whole, unfinished;
+};
+Utf8Head utf8_head(std::string_view text);
+
 // A name out of a file, safe to print: control characters, what breaks or reverses a line, and bytes
 // that are not UTF-8 as \x0a, \x1b, \u202e.
 std::string printable(std::string_view text);

@@ -14,19 +14,8 @@ namespace {
 
 // Bytes of the UTF-8 character that a text begins with; 1 where it is none.
 size_t character_size(std::string_view text) {
-    const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-    size_t size = byte(0) < 0x80   ? 1
-                  : byte(0) < 0xc2 ? 1
-                  : byte(0) < 0xe0 ? 2
-                  : byte(0) < 0xf0 ? 3
-                  : byte(0) < 0xf5 ? 4
-                                   : 1;
-    for (size_t i = 1; i < size; ++i) {
-        if (i >= text.size() || (byte(i) & 0xc0) != 0x80) {
-            return 1;
-        }
-    }
-    return size;
+    const Utf8Head head = utf8_head(text);
+    return head.whole ? head.size : 1;
 }
 
 class Characters : public Tokenizer {
@@ -220,49 +209,14 @@ std::unique_ptr<const Tokenizer> read_tokenizer(const std::string& path, int64_t
 
 // ------------------------------------------------------------------ characters
 
-namespace {
-
-// Bytes at the start of `text` that are a character (whole), could become one (unfinished), or can be
-// part of none (neither): then the longest beginning that some character has, as Unicode recommends.
-struct Head {
-    size_t size;
-    bool whole, unfinished;
-};
-
-Head head_of(std::string_view text) {
-    const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-    const unsigned char lead = byte(0);
-    if (lead < 0x80) {
-        return {1, true, false};
-    }
-    const size_t size = lead >= 0xc2 && lead <= 0xdf   ? 2
-                        : lead >= 0xe0 && lead <= 0xef ? 3
-                        : lead >= 0xf0 && lead <= 0xf4 ? 4
-                                                       : 0;
-    for (size_t i = 1; i < size; ++i) {
-        if (i == text.size()) {
-            return {i, false, true};
-        }
-        // The second byte keeps out long forms, surrogates and what is beyond U+10FFFF.
-        const unsigned char low = i > 1 ? 0x80 : lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
-        const unsigned char high = i > 1 ? 0xbf : lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
-        if (byte(i) < low || byte(i) > high) {
-            return {i, false, false};
-        }
-    }
-    return size == 0 ? Head{1, false, false} : Head{size, true, false};
-}
-
 constexpr const char* kReplacement = "\xef\xbf\xbd";
-
-}  // namespace
 
 std::string CharacterStream::put(std::string_view bytes) {
     waiting_ += bytes;
     std::string out;
     std::string_view rest = waiting_;
     while (!rest.empty()) {
-        const Head head = head_of(rest);
+        const Utf8Head head = utf8_head(rest);
         if (head.unfinished) {
             break;
         }
