@@ -8,10 +8,12 @@
 #include <cmath>
 #include <complex>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <new>
 #include <vector>
 
+#include "base/cpu.h"
 #include "base/isa.h"
 #include "base/memory.h"
 #include "kernels_rows.h"
@@ -56,7 +58,7 @@ struct FileMemory : OwnMemory<T> {
     }
     void deallocate(T* p, size_t) { ::operator delete (p, std::align_val_t{64}); }
 };
-using WeightFloats = std::vector<float, FileMemory<float>>;
+using WeightBytes = std::vector<unsigned char, FileMemory<unsigned char>>;
 
 Floats numbers(int64_t count) {
     Floats values(static_cast<size_t>(count));
@@ -81,7 +83,7 @@ const GemmShape kGemms[] = {
 // A product, its data, and the copies of its weights that runs take turns in.
 class Gemm {
   public:
-    Gemm(const GemmKernels& kernels, int64_t m, int64_t n, int64_t k, bool cold)
+    Gemm(const GemmKernels& kernels, WeightType type, int64_t m, int64_t n, int64_t k, bool cold)
         : kernels_(kernels), executor_(arguments().threads) {
         x_ = numbers(m * k);
         y_.resize(static_cast<size_t>(m * n));
@@ -91,22 +93,38 @@ class Gemm {
         args_.x = x_.data();
         args_.x_stride = k;
         args_.w_stride = k;
+        args_.w_type = type;
+        scales_.assign(static_cast<size_t>(n), 1.0f / 127);
+        args_.w_scale = scales_.data();
+        sums_.resize(static_cast<size_t>(n));
+        args_.w_sums = sums_.data();
+        args_.rounded = type != WeightType::f32;
         args_.y = y_.data();
         args_.y_stride = n;
         split_ = gemm_split(m, n, k, kernels, executor_.workers());
-        const Floats weights = numbers(n * k);
-        const double bytes = 4 * static_cast<double>(n * k);
+        const Floats values = numbers(n * k);
+        const auto element = static_cast<size_t>(weight_size(type));
+        size_ = values.size() * element;
         const size_t copies =
-            cold ? std::max(size_t{1}, static_cast<size_t>(cold_region() / bytes)) : 1;
-        size_ = weights.size();
+            cold ? std::max(size_t{1},
+                            static_cast<size_t>(cold_region() / static_cast<double>(size_)))
+                 : 1;
         total_ = size_ * copies;
-        WeightFloats& all = storage();
+        WeightBytes& all = storage();
         if (all.size() < total_) {
             all.resize(total_);
         }
-        for (size_t i = 0; i < copies; ++i) {
-            std::copy(weights.begin(), weights.end(),
-                      all.begin() + static_cast<ptrdiff_t>(i * size_));
+        for (size_t i = 0; i < values.size(); ++i) {
+            uint32_t bits;
+            std::memcpy(&bits, &values[i], sizeof bits);
+            const auto q = static_cast<int8_t>(std::lrintf(values[i] * 127));
+            bits >>= type == WeightType::bf16 ? 16 : 0;  // little-endian, as the levels benched are
+            std::memcpy(&all[i * element],
+                        type == WeightType::i8 ? static_cast<const void*>(&q) : &bits, element);
+            sums_[i / static_cast<size_t>(k)] += type == WeightType::i8 ? q : 0;
+        }
+        for (size_t i = 1; i < copies; ++i) {
+            std::copy_n(all.begin(), size_, all.begin() + static_cast<ptrdiff_t>(i * size_));
         }
         part_ = (kernels.scratch_floats + 15) / 16 * 16;
         scratch_.resize(static_cast<size_t>(part_) * executor_.workers());
@@ -130,8 +148,8 @@ class Gemm {
   private:
     // One for all rows, which run one after the other: taking and giving back a gigabyte each time
     // costs more than running them.
-    static WeightFloats& storage() {
-        static WeightFloats weights;
+    static WeightBytes& storage() {
+        static WeightBytes weights;
         return weights;
     }
     void run_item(int64_t item, size_t worker) {
@@ -144,29 +162,38 @@ class Gemm {
     Executor executor_;
     GemmArgs args_{};
     GemmSplit split_{};
-    Floats x_, y_, scratch_;
+    Floats x_, y_, scratch_, scales_;
+    std::vector<int32_t> sums_;
     size_t size_ = 0, total_ = 0, next_ = 0;
     int64_t part_ = 0;
 };
 
-void add_gemm(const std::string& isa, const GemmKernels& kernels, const char* what, int64_t m,
-              int64_t n, int64_t k) {
+void add_gemm(const std::string& isa, const GemmKernels& kernels, WeightType type, const char* what,
+              int64_t m, int64_t n, int64_t k) {
     const auto rows = static_cast<double>(m), outputs = static_cast<double>(n),
                inputs = static_cast<double>(k);
     const bool cold = m < 4;
     Row row;
-    row.name = "gemm/" + isa + "/" + what + "_M" + std::to_string(m) + "_N" + std::to_string(n) +
-               "_K" + std::to_string(k);
+    const bool f32 = type == WeightType::f32;
+    row.name = std::string(f32                        ? "gemm/"
+                           : type == WeightType::bf16 ? "gemm_bf16/"
+                                                      : "gemm_i8/") +
+               isa + "/" + what + "_M" + std::to_string(m) + "_N" + std::to_string(n) + "_K" +
+               std::to_string(k);
     row.isa = isa;
     row.work = {.flops = 2 * rows * outputs * inputs,
-                .bytes = 4 * (outputs * inputs + rows * inputs + rows * outputs)};
+                .bytes = static_cast<double>(weight_size(type)) * outputs * inputs +
+                         4 * (rows * inputs + rows * outputs)};
+    if (!f32) {  // the same ports as FMA, twice or four times the elements
+        row.work.slots_avx512 = rows * outputs * inputs / (type == WeightType::bf16 ? 32 : 64);
+    }
     row.limit = cold ? Limit::read : Limit::fma;
     row.region = cold ? cold_region() : 0;
     row.make = [=, kernels = &kernels] {
-        const auto gemm = std::make_shared<Gemm>(*kernels, m, n, k, cold);
+        const auto gemm = std::make_shared<Gemm>(*kernels, type, m, n, k, cold);
         Job job{.run = [gemm] { gemm->run(); }, .plain = {}};
         // The plain loop of the head alone takes seconds.
-        if (!cold && n < 10000 && arguments().threads == 1) {
+        if (f32 && !cold && n < 10000 && arguments().threads == 1) {
             const auto transposed = std::make_shared<Floats>(numbers(n * k));
             job.plain = [=] {
                 plain::gemm(m, n, k, gemm->x(), transposed->data(), gemm->y());
@@ -178,15 +205,15 @@ void add_gemm(const std::string& isa, const GemmKernels& kernels, const char* wh
     add_row(std::move(row));
 }
 
-void add_gemms(const std::string& isa, const GemmKernels& kernels) {
+void add_gemms(const std::string& isa, const GemmKernels& kernels, WeightType type) {
     for (const int64_t m : {int64_t{512}, int64_t{16}, int64_t{1}}) {
         for (const GemmShape& shape : kGemms) {
             if (isa != "generic" || m * shape.n < 10'000'000) {  // seconds at level generic
-                add_gemm(isa, kernels, shape.what, m, shape.n, shape.k);
+                add_gemm(isa, kernels, type, shape.what, m, shape.n, shape.k);
             }
         }
     }
-    add_gemm(isa, kernels, "odd", 511, 509, 503);
+    add_gemm(isa, kernels, type, "odd", 511, 509, 503);
 }
 
 struct Maps {
@@ -334,7 +361,11 @@ int main(int argc, char** argv) {
         if (!bench::wanted(name) || !bench::available(name)) {
             continue;
         }
-        bench::add_gemms(name, *SEQMIX_SELECT_KERNELS(isa, gemm_kernels));
+        bench::add_gemms(name, *SEQMIX_SELECT_KERNELS(isa, gemm_kernels), WeightType::f32);
+        if (isa == Isa::avx512 && dot_available()) {
+            bench::add_gemms(name, *SEQMIX_DOT_KERNELS(gemm_kernels), WeightType::bf16);
+            bench::add_gemms(name, *SEQMIX_DOT_KERNELS(gemm_kernels), WeightType::i8);
+        }
         if (isa != Isa::generic) {  // seconds at level generic
             bench::add_long_convs(name, isa);
         }

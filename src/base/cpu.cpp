@@ -37,6 +37,15 @@ Isa best_isa() {
     return Isa::generic;
 }
 
+bool dot_available() {
+#ifdef SEQMIX_HAVE_AVX512
+    return isa_available(Isa::avx512) && __builtin_cpu_supports("avx512vnni") &&
+           __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
 int32_t cpu_count() {
     const unsigned count = std::thread::hardware_concurrency();
     return count == 0 ? 1 : static_cast<int32_t>(count);

@@ -36,5 +36,9 @@
 
 // Storage type of a weight matrix, as kernels see it.
 namespace seqmix {
-enum class WeightType : int32_t { f32 = 0, bf16 = 1, f16 = 2 };
+// i8 has a factor for each row.
+enum class WeightType : int32_t { f32 = 0, bf16 = 1, f16 = 2, i8 = 3 };
+constexpr int64_t weight_size(WeightType type) {
+    return type == WeightType::f32 ? 4 : type == WeightType::i8 ? 1 : 2;
+}
 }  // namespace seqmix

@@ -20,6 +20,18 @@
     extern const Type table;                \
     }
 
+// A table that is compiled once more with AVX512-BF16 and AVX512-VNNI (SEQMIX_DOT), for CPUs that have
+// both: 0 where the build left it out.
+#define SEQMIX_DECLARE_DOT_KERNELS(Type, table) \
+    namespace avx512_dot {                      \
+    extern const Type table;                    \
+    }
+#ifdef SEQMIX_HAVE_AVX512
+#define SEQMIX_DOT_KERNELS(table) (&::seqmix::avx512_dot::table)
+#else
+#define SEQMIX_DOT_KERNELS(table) nullptr
+#endif
+
 #ifdef SEQMIX_HAVE_AVX2
 #define SEQMIX_TABLE_AVX2(table) (&::seqmix::avx2::table)
 #else

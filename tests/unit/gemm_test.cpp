@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "../support/guarded.h"
+#include "base/cpu.h"
 #include "base/isa.h"
 #include "primitives/gemm/gemm.h"
 #include "primitives/gemm/reference.h"
@@ -38,6 +39,9 @@ std::vector<Level> levels() {
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
         all.push_back({"avx512", SEQMIX_SELECT_KERNELS(Isa::avx512, gemm_kernels)});
     }
+    if (seqmix::dot_available()) {
+        all.push_back({"avx512_dot", SEQMIX_DOT_KERNELS(gemm_kernels)});
+    }
     return all;
 }
 
@@ -49,6 +53,7 @@ struct Shape {
 
 struct Options {
     WeightType type = WeightType::f32;
+    bool rounded = false;
     size_t misalign = 0;  // bytes off the element's alignment
     int64_t x_gap = 0, w_gap = 0, y_gap = 0;
     bool x_down = false;  // rows of x at descending addresses
@@ -65,6 +70,13 @@ uint16_t to_bf16(float v) {
 uint16_t random_half(std::mt19937& rng) {
     const auto exponent = rng() % 18;  // below 8
     return static_cast<uint16_t>((rng() & 0x8000u) | (exponent << 10) | (rng() & 0x3ffu));
+}
+double nearest_bf16(float v) {
+    uint32_t bits;
+    std::memcpy(&bits, &v, sizeof bits);
+    bits = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;  // ties to even
+    std::memcpy(&v, &bits, sizeof v);
+    return v;
 }
 double half_value(uint16_t h) {
     const int exponent = (h >> 10) & 31;
@@ -84,7 +96,7 @@ class Product {
           x_stride_(shape.k + options.x_gap),
           w_stride_(shape.k + options.w_gap),
           y_stride_(shape.n + options.y_gap),
-          element_(options.type == WeightType::f32 ? 4 : 2),
+          element_(static_cast<size_t>(seqmix::weight_size(options.type))),
           x_(span(shape.m, shape.k, x_stride_) * 4),
           w_(span(shape.n, shape.k, w_stride_) * element_, options.misalign),
           bias_(static_cast<size_t>(shape.n) * 4),
@@ -95,9 +107,19 @@ class Product {
         fill(bias_, static_cast<size_t>(shape.n), uniform, rng);
         fill(residual_, span(shape.m, shape.n, y_stride_), uniform, rng);
         w_values_.resize(span(shape.n, shape.k, w_stride_));
+        for (int64_t j = 0; j < shape.n; ++j) {
+            w_scale_.push_back(uniform(rng));
+            w_sums_.push_back(0);
+        }
         for (size_t i = 0; i < w_values_.size(); ++i) {
             unsigned char* at = w_.bytes() + i * element_;
-            if (options.type == WeightType::f16) {
+            if (options.type == WeightType::i8) {
+                const auto q = static_cast<int8_t>(static_cast<int>(rng() % 255) - 127);
+                std::memcpy(at, &q, sizeof q);
+                const auto stride = static_cast<size_t>(w_stride_);
+                w_values_[i] = q * static_cast<double>(w_scale_[i / stride]);
+                w_sums_[i / stride] += i % stride < static_cast<size_t>(shape.k) ? q : 0;
+            } else if (options.type == WeightType::f16) {
                 const uint16_t h = random_half(rng);
                 std::memcpy(at, &h, sizeof h);
                 w_values_[i] = half_value(h);
@@ -127,6 +149,9 @@ class Product {
         a.w = w_.bytes();
         a.w_stride = w_stride_;
         a.w_type = options_.type;
+        a.w_scale = w_scale_.data();
+        a.w_sums = w_sums_.data();
+        a.rounded = options_.rounded;
         a.y = y.floats();
         a.y_stride = y_stride_;
         a.epilogue.bias = options_.bias ? bias_.floats() : nullptr;
@@ -180,15 +205,37 @@ class Product {
         return true;
     }
 
+    // x as products see it (contract in gemm.h).
+    std::vector<double> rounded_row(int64_t i, bool dot) const {
+        std::vector<double> row(x_row(i), x_row(i) + shape_.k);
+        if (!dot || !options_.rounded) {
+            return row;
+        }
+        if (options_.type == WeightType::bf16) {
+            for (double& value : row) {
+                value = nearest_bf16(static_cast<float>(value));
+            }
+        } else if (options_.type == WeightType::i8) {
+            float largest = 0;
+            for (const double value : row) {
+                largest = std::max(largest, static_cast<float>(std::abs(value)));
+            }
+            for (double& value : row) {
+                const float q = std::nearbyint(static_cast<float>(value) * (127.0f / largest));
+                value = largest == 0 ? 0 : static_cast<double>(q) * (largest / 127.0f);
+            }
+        }
+        return row;
+    }
+
     // Largest error over (1 + sum |x w|), the scale that rounding errors have.
-    double error(const std::vector<float>& y) const {
+    double error(const std::vector<float>& y, const GemmKernels& kernels) const {
         const size_t m = static_cast<size_t>(shape_.m), n = static_cast<size_t>(shape_.n);
         const size_t k = static_cast<size_t>(shape_.k);
         std::vector<double> x(m * k), bias(n), residual(m * n), expected(m * n);
         for (size_t i = 0; i < m; ++i) {
-            for (size_t l = 0; l < k; ++l) {
-                x[i * k + l] = x_row(static_cast<int64_t>(i))[l];
-            }
+            const std::vector<double> row = rounded_row(static_cast<int64_t>(i), kernels.dot);
+            std::copy(row.begin(), row.end(), x.begin() + static_cast<ptrdiff_t>(i * k));
             for (size_t j = 0; j < n; ++j) {
                 residual[i * n + j] = residual_.floats()[i * static_cast<size_t>(y_stride_) + j];
             }
@@ -214,19 +261,43 @@ class Product {
     }
 
     // One output as the contract spells it: a single chain in the order of k.
-    float chain(int64_t i, int64_t j, bool fused) const {
+    float chain(int64_t i, int64_t j, const GemmKernels& kernels) const {
+        const bool fused = &kernels != &seqmix::generic::gemm_kernels;
+        const bool rounded = kernels.dot && options_.rounded;
+        const bool i8 = options_.type == WeightType::i8;
+        const float scale = i8 ? w_scale_[static_cast<size_t>(j)] : 1.0f;
+        const std::vector<double> x = rounded_row(i, kernels.dot);
+        const auto weight = [&](int64_t l) {
+            const double w = w_values_[static_cast<size_t>(j * w_stride_ + l)];
+            return i8 ? static_cast<float>(std::nearbyint(w / static_cast<double>(scale)))
+                      : static_cast<float>(w);
+        };
+        if (rounded && i8) {
+            float largest = 0;
+            for (int64_t l = 0; l < shape_.k; ++l) {
+                largest = std::max(largest, std::abs(x_row(i)[l]));
+            }
+            double sum = 0;
+            for (int64_t l = 0; l < shape_.k; ++l) {
+                sum += static_cast<double>(std::nearbyint(x_row(i)[l] * (127.0f / largest)) *
+                                           weight(l));
+            }
+            return static_cast<float>(sum) * (largest / 127.0f * scale);
+        }
+        const int64_t step = rounded && options_.type == WeightType::bf16 ? 2 : 1;
         float acc = 0.0f;
-        for (int64_t l = 0; l < shape_.k; ++l) {
-            const float a = x_row(i)[l];
-            const float b = static_cast<float>(w_values_[static_cast<size_t>(j * w_stride_ + l)]);
-            if (fused) {
-                acc = std::fma(a, b, acc);
-            } else {
-                volatile float product = a * b;
-                acc = acc + product;
+        for (int64_t first = 0; first < shape_.k; first += step) {
+            for (int64_t l = std::min(first + step, shape_.k) - 1; l >= first; --l) {
+                const float a = static_cast<float>(x[static_cast<size_t>(l)]);
+                if (fused) {
+                    acc = std::fma(a, weight(l), acc);
+                } else {
+                    volatile float product = a * weight(l);
+                    acc = acc + product;
+                }
             }
         }
-        return acc;
+        return i8 ? acc * scale : acc;
     }
 
     const Shape& shape() const { return shape_; }
@@ -253,6 +324,8 @@ class Product {
     size_t element_;
     Guarded x_, w_, bias_, residual_;
     std::vector<double> w_values_;
+    std::vector<float> w_scale_;
+    std::vector<int32_t> w_sums_;
 };
 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
@@ -263,7 +336,7 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 std::string name_of(const Level& level, const Shape& s, const Options& o) {
     return std::string(level.name) + " M=" + std::to_string(s.m) + " N=" + std::to_string(s.n) +
            " K=" + std::to_string(s.k) + " type=" + std::to_string(static_cast<int>(o.type)) +
-           " misalign=" + std::to_string(o.misalign);
+           (o.rounded ? " rounded" : "") + " misalign=" + std::to_string(o.misalign);
 }
 
 constexpr double kTolerance = 2e-6;  // of 1 + sum |x w|; sqrt(K) 2^-24 is 1.6e-6 at K = 700
@@ -304,7 +377,8 @@ std::vector<Shape> shapes(const GemmKernels& kernels) {
 
 Options random_options(std::mt19937& rng) {
     Options o;
-    o.type = static_cast<WeightType>(rng() % 3);
+    o.type = static_cast<WeightType>(rng() % 4);
+    o.rounded = rng() % 2 != 0;
     o.misalign = rng() % 4;
     o.x_gap = static_cast<int64_t>(rng() % 3) * 5;
     o.w_gap = static_cast<int64_t>(rng() % 3) * 3;
@@ -324,10 +398,13 @@ void for_each_case(const Check& check) {
         std::mt19937 rng(7);
         uint32_t seed = 0;
         for (const Shape& shape : shapes(*level.kernels)) {
-            for (int round = 0; round < 4; ++round) {
+            for (int round = 0; round < 6; ++round) {
                 Options options;
-                if (round < 3) {
+                if (round < 4) {
                     options.type = static_cast<WeightType>(round);
+                } else if (round == 4) {
+                    options.type = seed % 2 != 0 ? WeightType::bf16 : WeightType::i8;
+                    options.rounded = true;
                 } else {
                     options = random_options(rng);
                 }
@@ -343,7 +420,7 @@ void for_each_case(const Check& check) {
 
 TEST(Gemm, MatchesReference) {
     for_each_case([](const Level& level, const Product& product, const Options&) {
-        ASSERT_LT(product.error(product.whole(*level.kernels)), kTolerance);
+        ASSERT_LT(product.error(product.whole(*level.kernels), *level.kernels), kTolerance);
     });
 }
 
@@ -357,7 +434,7 @@ TEST(Gemm, RandomShapesMatchReference) {
             const Options options = random_options(rng);
             SCOPED_TRACE(name_of(level, shape, options));
             const Product product(shape, options, i);
-            ASSERT_LT(product.error(product.whole(*level.kernels)), kTolerance);
+            ASSERT_LT(product.error(product.whole(*level.kernels), *level.kernels), kTolerance);
         }
     }
 }
@@ -369,10 +446,9 @@ TEST(Gemm, EachOutputIsOneChain) {
             return;
         }
         const std::vector<float> y = product.whole(*level.kernels);
-        const bool fused = level.kernels != &seqmix::generic::gemm_kernels;
         for (int64_t i = 0; i < product.shape().m; ++i) {
             for (int64_t j = 0; j < product.shape().n; ++j) {
-                const float expected = product.chain(i, j, fused);
+                const float expected = product.chain(i, j, *level.kernels);
                 const float got = y[static_cast<size_t>(i * product.shape().n + j)];
                 ASSERT_EQ(std::memcmp(&expected, &got, sizeof got), 0)
                     << "row " << i << " output " << j << ": " << expected << " " << got;
@@ -420,6 +496,8 @@ TEST(Gemm, AnyBlocksEqualWhole) {
                 part.x += m0 * args.x_stride;
                 part.w = static_cast<const unsigned char*>(args.w) +
                          n0 * args.w_stride * static_cast<int64_t>(product.element());
+                part.w_scale += n0;
+                part.w_sums += n0;
                 part.y += m0 * args.y_stride + n0;
                 if (part.epilogue.bias != nullptr) {
                     part.epilogue.bias += n0;
@@ -535,6 +613,83 @@ TEST(Gemm, SpecialValuesStayInTheirRow) {
                 }
             }
         }
+    }
+}
+
+// Rows of x that have no scale: not finite in, not finite out, in that row alone; nothing in, 0 out.
+TEST(Gemm, RowsWithoutAScale) {
+    if (!seqmix::dot_available()) {
+        GTEST_SKIP() << "this CPU lacks AVX512-BF16 or AVX512-VNNI";
+    }
+    const GemmKernels& kernels = *SEQMIX_DOT_KERNELS(gemm_kernels);
+    ASSERT_TRUE(kernels.dot);
+    const int64_t n = 20, k = 70;
+    const std::vector<int8_t> w(static_cast<size_t>(n * k), 3);
+    const std::vector<float> scale(static_cast<size_t>(n), 0.5f);
+    const std::vector<int32_t> sums(static_cast<size_t>(n), static_cast<int32_t>(3 * k));
+    for (int64_t m : {int64_t{5}, int64_t{12}, int64_t{100}}) {
+        std::vector<float> x(static_cast<size_t>(m * k), 1.0f), y(static_cast<size_t>(m * n));
+        std::vector<float> scratch(static_cast<size_t>(kernels.scratch_floats));
+        const auto row = [&](int64_t i) { return x.data() + i * k; };
+        row(0)[3] = INFINITY;
+        row(1)[69] = NAN;
+        std::fill_n(row(2), k, 0.0f);
+        std::fill_n(row(3), k, 1e-39f);
+        GemmArgs a{};
+        a.m = m;
+        a.n = n;
+        a.k = k;
+        a.x = x.data();
+        a.x_stride = k;
+        a.w = w.data();
+        a.w_stride = k;
+        a.w_type = WeightType::i8;
+        a.w_scale = scale.data();
+        a.w_sums = sums.data();
+        a.rounded = true;
+        a.y = y.data();
+        a.y_stride = n;
+        a.scratch = scratch.data();
+        kernels.gemm(a);
+        for (int64_t i = 0; i < m; ++i) {
+            for (int64_t j = 0; j < n; ++j) {
+                const float v = y[static_cast<size_t>(i * n + j)];
+                if (i < 2) {
+                    EXPECT_FALSE(std::isfinite(v)) << i;
+                } else {
+                    EXPECT_NEAR(v, i < 4 ? 0.0f : 1.5f * k, 1e-5f * k) << i;
+                }
+            }
+        }
+    }
+}
+
+// Sums of more products than int32 surely holds are taken in f32.
+TEST(Gemm, RowsTooLongForIntegers) {
+    if (!seqmix::dot_available()) {
+        GTEST_SKIP() << "this CPU lacks AVX512-BF16 or AVX512-VNNI";
+    }
+    const GemmKernels& kernels = *SEQMIX_DOT_KERNELS(gemm_kernels);
+    for (const int64_t k : {65536, 65537}) {
+        const std::vector<int8_t> w(static_cast<size_t>(k), 127);
+        const std::vector<float> x(static_cast<size_t>(k), 0.7f);
+        const float scale = 1.0f;
+        const auto sum = static_cast<int32_t>(127 * k);
+        float y = 0;
+        std::vector<float> scratch(static_cast<size_t>(kernels.scratch_floats));
+        GemmArgs a{};
+        a.m = a.n = 1;
+        a.k = k;
+        a.x = x.data();
+        a.w = w.data();
+        a.w_type = WeightType::i8;
+        a.w_scale = &scale;
+        a.w_sums = &sum;
+        a.rounded = true;
+        a.y = &y;
+        a.scratch = scratch.data();
+        kernels.gemm(a);
+        EXPECT_NEAR(y, 127 * 0.7 * static_cast<double>(k), 0.1 * static_cast<double>(k));
     }
 }
 

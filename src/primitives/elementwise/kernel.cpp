@@ -112,7 +112,7 @@ void scale(int64_t width, const float* x, float factor, float* y) {
 template <WeightType kType>
 void widen_as(int64_t rows, int64_t width, const unsigned char* x, ptrdiff_t row_bytes, float* y,
               ptrdiff_t y_stride) {
-    constexpr int64_t size = kType == WeightType::f32 ? 4 : 2;
+    constexpr int64_t size = weight_size(kType);
     for (int64_t r = 0; r < rows; ++r) {
         for (int64_t i = 0; i < width; i += kWidth) {
             const int64_t n = width - i;
@@ -128,6 +128,10 @@ void widen_as(int64_t rows, int64_t width, const unsigned char* x, ptrdiff_t row
                 float lanes[kWidth];
                 __builtin_memcpy(lanes, bytes, sizeof lanes);
                 store_n(y + i, load(lanes), n);
+            } else if constexpr (kType == WeightType::i8) {
+                int8_t lanes[kWidth];
+                __builtin_memcpy(lanes, bytes, sizeof lanes);
+                store_n(y + i, load_i8_n(lanes, kWidth), n);
             } else {
                 uint16_t lanes[kWidth];
                 __builtin_memcpy(lanes, bytes, sizeof lanes);
@@ -151,6 +155,9 @@ void widen(int64_t rows, int64_t width, const void* x, ptrdiff_t x_stride, Weigh
             break;
         case WeightType::f16:
             widen_as<WeightType::f16>(rows, width, bytes, x_stride * 2, y, y_stride);
+            break;
+        case WeightType::i8:
+            widen_as<WeightType::i8>(rows, width, bytes, x_stride, y, y_stride);
             break;
     }
 }

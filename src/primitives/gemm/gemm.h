@@ -2,13 +2,24 @@
 //
 //   y(m,n) = activation( sum_k x(m,k) w(n,k) + bias(n) ) + residual(m,n)
 //
-// x (M,K) f32, w (N,K) f32, bf16 or f16 widened exactly, y (M,N) f32.
+// x (M,K) f32, w (N,K) f32, bf16, f16 or i8 with a factor for each row, widened exactly; y (M,N) f32.
 //
 // Numerics. Every sum is one chain, acc = fma(x(m,k), w(n,k), acc) for k = 0, 1, ..., K-1 from
 // acc = +0, in f32 (a multiplication and an addition at level generic). There is one accumulator
 // per output and the lanes of a vector are outputs. So the bits of y(m,n) depend on row m of x and
 // row n of w alone: not on M, N, the place of the row, threads, or which of the kernel's ways is
 // taken. The error bound is that of a running sum: K/2 ulp of sum_k |x w|, sqrt(K) typical.
+// The factor of an i8 row multiplies the finished sum.
+//
+// `rounded`, where the kernels say that they `dot` (avx512 with AVX512-BF16 and VNNI), multiplies in the
+// weights' type; elsewhere the above is done, which is more exact.
+// - bf16: x is rounded to bf16 (nearest, ties to even: 2^-9 of each element); a step of the chain adds
+//   the products of k+1, then k, each by one f32 fma that flushes subnormals (vdpbf16ps).
+// - i8: row m of x is q(m,k) x_scale(m), with x_scale = max_k |x(m,k)| / 127 and q the nearest whole
+//   number (half a step: 1/254 of the row's largest). Sums of q w are exact in int32 (K <= 65536; a
+//   larger K is done as above). y = (sum q w) (x_scale w_scale), so that it is not finite where the
+//   row is not; a row whose largest is below 2^-100 counts as 0.
+// A row's bits still depend on that row and on w alone.
 //
 // Parallel over blocks of (M,N), never over K. The caller runs them in any order through its
 // parallel_for and gives each worker its own scratch.

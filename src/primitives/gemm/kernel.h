@@ -29,7 +29,10 @@ struct GemmArgs {
     const void* w;  // (N,K) of w_type; may start at any byte
     ptrdiff_t w_stride;
     WeightType w_type;
-    float* y;  // (M,N); overlaps no input but, exactly, the residual
+    const float* w_scale;   // (N), i8 only: the weight is w(n,k) * w_scale(n)
+    const int32_t* w_sums;  // (N), i8 only: sum_k w(n,k)
+    bool rounded;           // x may be rounded to the type of the weights (bf16, i8)
+    float* y;               // (M,N); overlaps no input but, exactly, the residual
     ptrdiff_t y_stride;
     GemmEpilogue epilogue;
     float* scratch;  // GemmKernels::scratch_floats floats, one such buffer per worker
@@ -44,9 +47,11 @@ struct GemmKernels {
     int64_t thin_rows;       // up to so many rows of x are packed instead, if weights are f32
     int64_t thin_n;          // outputs that then share one packing of x
     int64_t scratch_floats;  // per worker, whatever the shapes
+    bool dot;                // `rounded` is taken up: the CPU multiplies pairs and quads
     void (*gemm)(const GemmArgs& args);
 };
 
 SEQMIX_DECLARE_KERNELS(GemmKernels, gemm_kernels)
+SEQMIX_DECLARE_DOT_KERNELS(GemmKernels, gemm_kernels)
 
 }  // namespace seqmix

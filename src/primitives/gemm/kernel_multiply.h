@@ -1,6 +1,7 @@
 // The register tile of gemm: rows times a panel, sums in registers. Part of kernel.cpp.
 #pragma once
 
+#include "primitives/gemm/kernel_dot.h"
 #include "primitives/gemm/kernel_transpose.h"
 #include "simd/row_pointers.h"
 
@@ -20,11 +21,11 @@ struct Ahead {
     ptrdiff_t w_step, x_step;
 };
 
-// out = in + rows panel^T for kRows rows (step bytes apart) and kVecs vectors of the panel, k steps;
-// in null: from 0. kOwn: the rows themselves come from memory and are fetched some steps ahead.
+// out = in + rows panel^T for kRows rows (step bytes apart) and kVecs vectors of the panel, k words;
+// in null: from 0. kOwn: the rows are weights, which come from memory and are fetched some steps ahead.
 // Not inlined: among its callers' variables g++ keeps the loop's counter on the stack.
-template <int kRows, int kVecs, bool kOwn>
-__attribute__((noinline)) void multiply_tile(int64_t k, const unsigned char* first, ptrdiff_t step,
+template <Words kWords, int kRows, int kVecs, bool kOwn>
+__attribute__((noinline)) void multiply_tile(int64_t k, const unsigned char* first, ptrdiff_t row,
                                              const float* panel, const float* in,
                                              ptrdiff_t in_stride, float* out, ptrdiff_t out_stride,
                                              const Ahead& ahead) {
@@ -46,7 +47,7 @@ __attribute__((noinline)) void multiply_tile(int64_t k, const unsigned char* fir
             }
         }
     }
-    RowPointers<kRows> rows(first, step);
+    RowPointers<kRows> rows(first, row);
     const unsigned char *own = nullptr, *w = ahead.w, *x = ahead.x;
     float* line = out + kRows * out_stride;
     for (int64_t left = k; left > 0;) {
@@ -55,7 +56,7 @@ __attribute__((noinline)) void multiply_tile(int64_t k, const unsigned char* fir
             // Past the end of the rows: the next tile's.
             const ptrdiff_t bytes = left * ptrdiff_t{sizeof(float)};
             const ptrdiff_t all = k * ptrdiff_t{sizeof(float)};
-            own = rows.at(0) + kOwnAheadBytes + (kOwnAheadBytes < bytes ? 0 : kRows * step - all);
+            own = rows.at(0) + kOwnAheadBytes + (kOwnAheadBytes < bytes ? 0 : kRows * row - all);
         } else {
             __builtin_prefetch(w, 0, 2);
             __builtin_prefetch(w + ahead.w_step, 0, 2);
@@ -78,8 +79,8 @@ __attribute__((noinline)) void multiply_tile(int64_t k, const unsigned char* fir
             if constexpr (kOwn) {
                 // Two lines a step: more than the fill buffers hold would keep the panel waiting.
                 __builtin_prefetch(own);
-                __builtin_prefetch(own + step);
-                own += 2 * step;
+                __builtin_prefetch(own + row);
+                own += 2 * row;
             }
             Vec b[kVecs];
 #pragma GCC unroll 4
@@ -94,7 +95,7 @@ __attribute__((noinline)) void multiply_tile(int64_t k, const unsigned char* fir
                 const Vec a = set1(element);
 #pragma GCC unroll 4
                 for (int v = 0; v < kVecs; ++v) {
-                    acc[r][v] = fma(a, b[v], acc[r][v]);
+                    acc[r][v] = step<kWords, kOwn>(a, b[v], acc[r][v]);
                 }
             }
             rows.advance(sizeof(float));
@@ -110,22 +111,22 @@ __attribute__((noinline)) void multiply_tile(int64_t k, const unsigned char* fir
 }
 
 // The same for any number of rows: tiles of kRows, then of the next smaller powers of two.
-template <int kRows, int kVecs, bool kOwn>
-void multiply_rows(int64_t count, int64_t k, const unsigned char* rows, ptrdiff_t step,
+template <Words kWords, int kRows, int kVecs, bool kOwn>
+void multiply_rows(int64_t count, int64_t k, const unsigned char* rows, ptrdiff_t row,
                    const float* panel, const float* in, ptrdiff_t in_stride, float* out,
                    ptrdiff_t out_stride, const Ahead& ahead) {
     for (; count >= kRows; count -= kRows) {
-        multiply_tile<kRows, kVecs, kOwn>(k, rows, step, panel, in, in_stride, out, out_stride,
-                                          ahead);
-        rows += kRows * step;
+        multiply_tile<kWords, kRows, kVecs, kOwn>(k, rows, row, panel, in, in_stride, out,
+                                                  out_stride, ahead);
+        rows += kRows * row;
         in = in == nullptr ? nullptr : in + kRows * in_stride;
         out += kRows * out_stride;
     }
     if constexpr (kRows > 1) {
         constexpr int kNext = kRows > 16 ? 16 : kRows > 8 ? 8 : kRows > 4 ? 4 : kRows / 2;
         if (count > 0) {
-            multiply_rows<kNext, kVecs, kOwn>(count, k, rows, step, panel, in, in_stride, out,
-                                              out_stride, ahead);
+            multiply_rows<kWords, kNext, kVecs, kOwn>(count, k, rows, row, panel, in, in_stride,
+                                                      out, out_stride, ahead);
         }
     }
 }

@@ -15,28 +15,35 @@ SEQMIX_INLINE const unsigned char* bytes_of(const float* p) {
     return reinterpret_cast<const unsigned char*>(p);
 }
 
-// A tile is kWidth rows of kWidth 32-bit words: one f32 or two bf16 each. f16 is widened on the
-// way: taking a pair apart costs more shuffles than it saves.
+// A tile is kWidth rows of kWidth 32-bit words: one f32 or two bf16 each. f16 and i8 are widened on
+// the way: taking words apart costs more shuffles than it saves.
 template <WeightType kType>
-constexpr int64_t kSize = kType == WeightType::f32 ? 4 : 2;
+constexpr int64_t kSize = weight_size(kType);
 template <WeightType kType>
 constexpr int kTileColumns = kType == WeightType::bf16 ? 2 * kWidth : kWidth;
 // Rows are more streams than the hardware follows: fetch this far ahead in each.
 constexpr int64_t kAheadBytes = 256;
 
-SEQMIX_INLINE Vec load_halves(const unsigned char* p) {
-    uint16_t lanes[kWidth];
-    __builtin_memcpy(lanes, p, sizeof lanes);
-    return load_f16(lanes);
+template <WeightType kType>
+SEQMIX_INLINE Vec load_widened(const unsigned char* p) {
+    if constexpr (kType == WeightType::i8) {
+        int8_t lanes[kWidth];
+        __builtin_memcpy(lanes, p, sizeof lanes);
+        return load_i8_n(lanes, kWidth);
+    } else {
+        uint16_t lanes[kWidth];
+        __builtin_memcpy(lanes, p, sizeof lanes);
+        return load_f16(lanes);
+    }
 }
 
 // A tile whose first row and column are at p; column<kType>(tile, j) lane r is then its column j.
 template <WeightType kType>
 SEQMIX_INLINE void load_tile(const unsigned char* p, ptrdiff_t step, Vec (&tile)[kWidth]) {
-    if constexpr (kType == WeightType::f16) {
+    if constexpr (kType == WeightType::f16 || kType == WeightType::i8) {
 #pragma GCC unroll 16
         for (int r = 0; r < kWidth; ++r) {
-            tile[r] = load_halves(p + r * step);
+            tile[r] = load_widened<kType>(p + r * step);
         }
         transpose(tile);
     } else {
@@ -54,24 +61,23 @@ SEQMIX_INLINE Vec column(const Vec (&tile)[kWidth], int j) {
     }
 }
 
-// A tile at the edge of a matrix, where only some rows and columns exist, by way of the stack:
-// nothing else is read. The other rows give lanes that are never stored, the other columns are not
-// used.
+// A tile at the edge of a matrix, where only some rows and some bytes of a row exist, by way of the
+// stack: nothing else is read. The other rows give lanes that are never stored, the other bytes are 0.
 template <WeightType kType>
-void load_edge_tile(const unsigned char* p, ptrdiff_t step, int64_t rows, int64_t columns,
+void load_edge_tile(const unsigned char* p, ptrdiff_t step, int64_t rows, int64_t bytes,
                     Vec (&tile)[kWidth]) {
-    constexpr int64_t bytes = kTileColumns<kType> * kSize<kType>;
-    unsigned char copy[kWidth * bytes] = {};
+    constexpr int64_t whole = kTileColumns<kType> * kSize<kType>;
+    unsigned char copy[kWidth * whole] = {};
     for (int64_t r = 0; r < min_of(rows, kWidth); ++r) {
-        if (columns >= kTileColumns<kType>) {
-            __builtin_memcpy(copy + r * bytes, p + r * step, bytes);
+        if (bytes >= whole) {
+            __builtin_memcpy(copy + r * whole, p + r * step, whole);
         } else {
-            for (int64_t i = 0; i < columns * kSize<kType>; ++i) {
-                copy[r * bytes + i] = p[r * step + i];
+            for (int64_t i = 0; i < bytes; ++i) {
+                copy[r * whole + i] = p[r * step + i];
             }
         }
     }
-    load_tile<kType>(copy, bytes, tile);
+    load_tile<kType>(copy, whole, tile);
 }
 
 // Fetches what will be read kAheadBytes after p, where `left` bytes of its row remain: in the same
@@ -85,35 +91,38 @@ SEQMIX_INLINE void prefetch_tile(const unsigned char* p, ptrdiff_t step, int64_t
     }
 }
 
-// Rows (n,k) to a panel [k][vectors(n) * kWidth], f32; lanes beyond n hold 0.
+// n rows of so many bytes to a panel [k][vectors(n) * kWidth] of f32; lanes beyond n hold 0. With kType
+// f32 the rows may be words of any kind: the last is filled up with zeros.
 template <WeightType kType>
-void pack_as(const unsigned char* w, ptrdiff_t step, int64_t n, int64_t k, float* panel) {
+void pack_as(const unsigned char* w, ptrdiff_t step, int64_t n, int64_t bytes, float* panel) {
     constexpr int columns = kTileColumns<kType>;
+    constexpr int64_t whole = columns * kSize<kType>;
     const int64_t stride = vectors(n) * kWidth;
     for (int64_t first = 0; first < n; first += kWidth) {
         const unsigned char* p = w + first * step;
         const int64_t rows = n - first;
         float* out = panel + first;
-        int64_t left = k;
-        for (; left >= columns; left -= columns) {
+        int64_t left = bytes;
+        for (; left >= whole; left -= whole) {
             Vec tile[kWidth];
             if (rows >= kWidth) {
                 load_tile<kType>(p, step, tile);
-                prefetch_tile(p, step, left * kSize<kType>, kWidth * step);
+                prefetch_tile(p, step, left, kWidth * step);
             } else {
-                load_edge_tile<kType>(p, step, rows, columns, tile);
+                load_edge_tile<kType>(p, step, rows, whole, tile);
             }
 #pragma GCC unroll 32
             for (int j = 0; j < columns; ++j) {
                 store(out + j * stride, column<kType>(tile, j));
             }
-            p += columns * kSize<kType>;
+            p += whole;
             out += columns * stride;
         }
         if (left > 0) {
+            const auto some = static_cast<int>((left + kSize<kType> - 1) / kSize<kType>);
             Vec tile[kWidth];
             load_edge_tile<kType>(p, step, rows, left, tile);
-            for (int j = 0; j < static_cast<int>(left); ++j) {
+            for (int j = 0; j < some; ++j) {
                 store(out + j * stride, column<kType>(tile, j));
             }
         }

@@ -1,0 +1,46 @@
+// Sizes of what gemm keeps in registers and caches, and a worker's scratch. Part of kernel.cpp.
+#pragma once
+
+#include "primitives/gemm/kernel_dot.h"
+#include "primitives/gemm/kernel_multiply.h"
+#include "simd/vec.h"
+
+namespace seqmix::SEQMIX_ISA {
+namespace {
+
+// The register tile: 24 sums, 3 vectors of the panel and 1 element of the rows in 32 registers at 16
+// lanes, 12 + 2 + 1 in 16 at 8 lanes; fewer where a product needs a register of its own.
+constexpr int kPanelVecs = kWidth >= 16 ? 3 : 2;
+constexpr int kTileSums = kWidth >= 16 ? 24 : kWidth >= 8 ? 12 : 8;
+constexpr int kTileRows = kTileSums / kPanelVecs;
+constexpr int64_t kPanelLanes = int64_t{kPanelVecs} * kWidth;
+// A panel of weights (24 KB at 16 lanes, 16 KB at 8) stays in the first-level cache.
+constexpr int64_t kBlockK = kWidth >= 16 ? 128 : 256;
+// The sums of a block of y (384 KB) wait in the second-level cache while K goes by in blocks, whose
+// part of x (256 KB at 16 lanes) is read there again for each panel.
+constexpr int64_t kBlockM = 512;
+constexpr int64_t kBlockN = 192;
+static_assert(kBlockN % kPanelLanes == 0);
+// Thin x is one panel, as large as one of weights: fewer lanes, more steps.
+constexpr int64_t kThinRows = kPanelLanes;
+constexpr int64_t kThinN = 384;       // outputs whose sums wait in the second-level cache
+constexpr int64_t kThinLeastK = 128;  // below, transposing the sums costs what it saves
+
+constexpr int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
+constexpr int64_t kPanelFloats = kPanelLanes * kBlockK;
+// x as words, where it is rounded: a block of rows for a panel's steps, or few rows whole. Rows at odd
+// lines, so that a tile's do not meet in the same sets of the cache.
+constexpr ptrdiff_t kWordsStride = kBlockK + kLineFloats;
+constexpr int64_t kWordsFloats = kDot ? kBlockM * kWordsStride : 0;
+constexpr int64_t kScalesFloats = kDot ? 2 * kBlockM : 0;
+constexpr int64_t kScratchFloats = kPanelFloats + max_of(kBlockM * kBlockN, kThinN* kPanelLanes) +
+                                   kWordsFloats + kScalesFloats + kLineFloats;
+
+// A worker's scratch.
+struct Buffers {
+    float *panel, *sums, *words;
+    RowScale* scales;
+};
+
+}  // namespace
+}  // namespace seqmix::SEQMIX_ISA
