@@ -168,8 +168,8 @@ class Gemm {
     int64_t part_ = 0;
 };
 
-void add_gemm(const std::string& isa, const GemmKernels& kernels, WeightType type, const char* what,
-              int64_t m, int64_t n, int64_t k) {
+void add_gemm(const std::string& isa, const GemmKernels& kernels, WeightType type,
+              const char* instructions, const char* what, int64_t m, int64_t n, int64_t k) {
     const auto rows = static_cast<double>(m), outputs = static_cast<double>(n),
                inputs = static_cast<double>(k);
     const bool cold = m < 4;
@@ -205,15 +205,16 @@ void add_gemm(const std::string& isa, const GemmKernels& kernels, WeightType typ
     add_row(std::move(row));
 }
 
-void add_gemms(const std::string& isa, const GemmKernels& kernels, WeightType type) {
+void add_gemms(const std::string& isa, const GemmKernels& kernels, WeightType type,
+               const char* instructions) {
     for (const int64_t m : {int64_t{512}, int64_t{16}, int64_t{1}}) {
         for (const GemmShape& shape : kGemms) {
             if (isa != "generic" || m * shape.n < 10'000'000) {  // seconds at level generic
-                add_gemm(isa, kernels, type, shape.what, m, shape.n, shape.k);
+                add_gemm(isa, kernels, type, instructions, shape.what, m, shape.n, shape.k);
             }
         }
     }
-    add_gemm(isa, kernels, type, "odd", 511, 509, 503);
+    add_gemm(isa, kernels, type, instructions, "odd", 511, 509, 503);
 }
 
 struct Maps {
@@ -361,11 +362,17 @@ int main(int argc, char** argv) {
         if (!bench::wanted(name) || !bench::available(name)) {
             continue;
         }
-        bench::add_gemms(name, *SEQMIX_SELECT_KERNELS(isa, gemm_kernels), WeightType::f32);
-        if (isa == Isa::avx512 && dot_available()) {
-            bench::add_gemms(name, *SEQMIX_DOT_KERNELS(gemm_kernels), WeightType::bf16);
-            bench::add_gemms(name, *SEQMIX_DOT_KERNELS(gemm_kernels), WeightType::i8);
-        }
+        bench::add_gemms(name, *SEQMIX_SELECT_KERNELS(isa, gemm_kernels), WeightType::f32, "");
+        const auto add_rounding = [&](Rounding rounding, const char* what) {
+            if (isa == Isa::avx512 && rounding_available(rounding)) {
+                const GemmKernels& kernels =
+                    *SEQMIX_SELECT_ROUNDING_KERNELS(rounding, isa, gemm_kernels);
+                bench::add_gemms(name, kernels, WeightType::bf16, what);
+                bench::add_gemms(name, kernels, WeightType::i8, what);
+            }
+        };
+        add_rounding(Rounding::dot, "_dot");
+        add_rounding(Rounding::tiles, "_tiles");
         if (isa != Isa::generic) {  // seconds at level generic
             bench::add_long_convs(name, isa);
         }

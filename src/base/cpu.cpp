@@ -2,7 +2,44 @@
 
 #include <thread>
 
+#ifdef SEQMIX_HAVE_AVX512
+#include <cpuid.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#endif
+
 namespace seqmix {
+#ifdef SEQMIX_HAVE_AVX512
+namespace {
+
+// AMX-TILE, AMX-BF16 and AMX-INT8, and that the operating system saves the tiles; compilers' own
+// question is too new.
+bool cpu_has_amx() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25,
+                       kAll = kBf16 | kTile | kInt8;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & kAll) != kAll) {
+        return false;
+    }
+    unsigned low = 0, high = 0;
+    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    constexpr unsigned kTiles = 3u << 17;
+    return (low & kTiles) == kTiles;
+}
+
+bool os_grants_amx() {
+#ifdef __linux__
+    constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
+    return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+    return false;
+#endif
+}
+
+}  // namespace
+#endif
 
 bool isa_available(Isa isa) {
     switch (isa) {
@@ -37,13 +74,33 @@ Isa best_isa() {
     return Isa::generic;
 }
 
-bool dot_available() {
+bool rounding_available(Rounding rounding) {
 #ifdef SEQMIX_HAVE_AVX512
-    return isa_available(Isa::avx512) && __builtin_cpu_supports("avx512vnni") &&
-           __builtin_cpu_supports("avx512bf16");
-#else
+    const bool dot = isa_available(Isa::avx512) && __builtin_cpu_supports("avx512vnni") &&
+                     __builtin_cpu_supports("avx512bf16");
+    switch (rounding) {
+        case Rounding::none: return true;
+        case Rounding::dot: return dot;
+        case Rounding::tiles: {
+            static const bool tiles = dot && cpu_has_amx() && os_grants_amx();
+            return tiles;
+        }
+    }
     return false;
+#else
+    return rounding == Rounding::none;
 #endif
+}
+
+Rounding best_rounding(Isa isa) {
+    if (isa == Isa::avx512) {
+        for (const Rounding rounding : {Rounding::tiles, Rounding::dot}) {
+            if (rounding_available(rounding)) {
+                return rounding;
+            }
+        }
+    }
+    return Rounding::none;
 }
 
 int32_t cpu_count() {

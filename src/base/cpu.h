@@ -8,8 +8,13 @@ namespace seqmix {
 // In this build and on this CPU.
 bool isa_available(Isa isa);
 Isa best_isa();
-// Whether avx512 has the products of rounded operands: AVX512-BF16 and AVX512-VNNI.
-bool dot_available();
+// The instructions that multiply rounded operands: none, AVX512-BF16 and VNNI, or AMX.
+enum class Rounding : int32_t { none, dot, tiles };
+// The best at this level. The first call that finds AMX asks the kernel for its registers, once for the
+// whole process (arch_prctl); where it refuses there is `dot`.
+Rounding best_rounding(Isa isa);
+// In this build and on this CPU.
+bool rounding_available(Rounding rounding);
 // Number of CPUs this process may use, at least 1.
 int32_t cpu_count();
 

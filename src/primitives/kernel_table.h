@@ -20,16 +20,22 @@
     extern const Type table;                \
     }
 
-// A table that is compiled once more with AVX512-BF16 and AVX512-VNNI (SEQMIX_DOT), for CPUs that have
-// both: 0 where the build left it out.
-#define SEQMIX_DECLARE_DOT_KERNELS(Type, table) \
-    namespace avx512_dot {                      \
-    extern const Type table;                    \
+// A table that is compiled twice more at avx512, for products of rounded operands: with AVX512-BF16 and
+// VNNI (SEQMIX_DOT), and with AMX (SEQMIX_TILES). base/cpu.h says which a CPU has.
+#define SEQMIX_DECLARE_ROUNDING_KERNELS(Type, table) \
+    namespace avx512_dot {                           \
+    extern const Type table;                         \
+    }                                                \
+    namespace avx512_tiles {                         \
+    extern const Type table;                         \
     }
 #ifdef SEQMIX_HAVE_AVX512
-#define SEQMIX_DOT_KERNELS(table) (&::seqmix::avx512_dot::table)
+#define SEQMIX_SELECT_ROUNDING_KERNELS(rounding, isa, table)                  \
+    ((rounding) == ::seqmix::Rounding::tiles ? &::seqmix::avx512_tiles::table \
+     : (rounding) == ::seqmix::Rounding::dot ? &::seqmix::avx512_dot::table   \
+                                             : SEQMIX_SELECT_KERNELS(isa, table))
 #else
-#define SEQMIX_DOT_KERNELS(table) nullptr
+#define SEQMIX_SELECT_ROUNDING_KERNELS(rounding, isa, table) SEQMIX_SELECT_KERNELS(isa, table)
 #endif
 
 #ifdef SEQMIX_HAVE_AVX2

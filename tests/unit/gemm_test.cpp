@@ -23,6 +23,12 @@ using seqmix::GemmArgs;
 using seqmix::GemmKernels;
 using seqmix::WeightType;
 
+using seqmix::Rounding;
+
+const GemmKernels* rounding_kernels(Rounding rounding) {
+    return SEQMIX_SELECT_ROUNDING_KERNELS(rounding, seqmix::Isa::avx512, gemm_kernels);
+}
+
 struct Level {
     const char* name;
     const GemmKernels* kernels;
@@ -39,8 +45,11 @@ std::vector<Level> levels() {
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
         all.push_back({"avx512", SEQMIX_SELECT_KERNELS(Isa::avx512, gemm_kernels)});
     }
-    if (seqmix::dot_available()) {
-        all.push_back({"avx512_dot", SEQMIX_DOT_KERNELS(gemm_kernels)});
+    if (seqmix::rounding_available(Rounding::dot)) {
+        all.push_back({"avx512_dot", rounding_kernels(Rounding::dot)});
+    }
+    if (seqmix::rounding_available(Rounding::tiles)) {
+        all.push_back({"avx512_tiles", rounding_kernels(Rounding::tiles)});
     }
     return all;
 }
@@ -234,7 +243,7 @@ class Product {
         const size_t k = static_cast<size_t>(shape_.k);
         std::vector<double> x(m * k), bias(n), residual(m * n), expected(m * n);
         for (size_t i = 0; i < m; ++i) {
-            const std::vector<double> row = rounded_row(static_cast<int64_t>(i), kernels.dot);
+            const std::vector<double> row = rounded_row(static_cast<int64_t>(i), kernels.rounds);
             std::copy(row.begin(), row.end(), x.begin() + static_cast<ptrdiff_t>(i * k));
             for (size_t j = 0; j < n; ++j) {
                 residual[i * n + j] = residual_.floats()[i * static_cast<size_t>(y_stride_) + j];
@@ -263,10 +272,10 @@ class Product {
     // One output as the contract spells it: a single chain in the order of k.
     float chain(int64_t i, int64_t j, const GemmKernels& kernels) const {
         const bool fused = &kernels != &seqmix::generic::gemm_kernels;
-        const bool rounded = kernels.dot && options_.rounded;
+        const bool rounded = kernels.rounds && options_.rounded;
         const bool i8 = options_.type == WeightType::i8;
         const float scale = i8 ? w_scale_[static_cast<size_t>(j)] : 1.0f;
-        const std::vector<double> x = rounded_row(i, kernels.dot);
+        const std::vector<double> x = rounded_row(i, kernels.rounds);
         const auto weight = [&](int64_t l) {
             const double w = w_values_[static_cast<size_t>(j * w_stride_ + l)];
             return i8 ? static_cast<float>(std::nearbyint(w / static_cast<double>(scale)))
@@ -284,6 +293,10 @@ class Product {
             }
             return static_cast<float>(sum) * (largest / 127.0f * scale);
         }
+        if (rounded && options_.type == WeightType::bf16 &&
+            &kernels == rounding_kernels(Rounding::tiles)) {
+            return chain_of_tiles(x, weight);
+        }
         const int64_t step = rounded && options_.type == WeightType::bf16 ? 2 : 1;
         float acc = 0.0f;
         for (int64_t first = 0; first < shape_.k; first += step) {
@@ -298,6 +311,21 @@ class Product {
             }
         }
         return i8 ? acc * scale : acc;
+    }
+
+    // Of 32 steps each: a chain of the even ones and one of the odd ones, added up.
+    template <class Weight>
+    float chain_of_tiles(const std::vector<double>& x, const Weight& weight) const {
+        float acc = 0.0f;
+        for (int64_t first = 0; first < shape_.k; first += 32) {
+            float even = 0.0f, odd = 0.0f;
+            for (int64_t l = first; l < std::min(first + 32, shape_.k); ++l) {
+                float& part = l % 2 == 0 ? even : odd;
+                part = std::fma(static_cast<float>(x[static_cast<size_t>(l)]), weight(l), part);
+            }
+            acc += even + odd;
+        }
+        return acc;
     }
 
     const Shape& shape() const { return shape_; }
@@ -369,6 +397,11 @@ std::vector<Shape> shapes(const GemmKernels& kernels) {
         all.push_back({m, nb + w - 1, 128});
         all.push_back({m, 2 * nb + 3, 129});
         all.push_back({m, w + 7, 2 * 768 + 5});
+    }
+    if (kernels.rounds) {  // blocks of tiles: of x, and of k (256 chunks)
+        all.push_back({170, 33, 3000});
+        all.push_back({100, 70, 8192 + 40});
+        all.push_back({70, 40, 2 * 16384 + 3});
     }
     all.push_back({w - 1, kernels.thin_n + 1, 200});
     all.push_back({kernels.thin_rows, 2 * kernels.thin_n, 150});
@@ -618,46 +651,47 @@ TEST(Gemm, SpecialValuesStayInTheirRow) {
 
 // Rows of x that have no scale: not finite in, not finite out, in that row alone; nothing in, 0 out.
 TEST(Gemm, RowsWithoutAScale) {
-    if (!seqmix::dot_available()) {
-        GTEST_SKIP() << "this CPU lacks AVX512-BF16 or AVX512-VNNI";
-    }
-    const GemmKernels& kernels = *SEQMIX_DOT_KERNELS(gemm_kernels);
-    ASSERT_TRUE(kernels.dot);
-    const int64_t n = 20, k = 70;
-    const std::vector<int8_t> w(static_cast<size_t>(n * k), 3);
-    const std::vector<float> scale(static_cast<size_t>(n), 0.5f);
-    const std::vector<int32_t> sums(static_cast<size_t>(n), static_cast<int32_t>(3 * k));
-    for (int64_t m : {int64_t{5}, int64_t{12}, int64_t{100}}) {
-        std::vector<float> x(static_cast<size_t>(m * k), 1.0f), y(static_cast<size_t>(m * n));
-        std::vector<float> scratch(static_cast<size_t>(kernels.scratch_floats));
-        const auto row = [&](int64_t i) { return x.data() + i * k; };
-        row(0)[3] = INFINITY;
-        row(1)[69] = NAN;
-        std::fill_n(row(2), k, 0.0f);
-        std::fill_n(row(3), k, 1e-39f);
-        GemmArgs a{};
-        a.m = m;
-        a.n = n;
-        a.k = k;
-        a.x = x.data();
-        a.x_stride = k;
-        a.w = w.data();
-        a.w_stride = k;
-        a.w_type = WeightType::i8;
-        a.w_scale = scale.data();
-        a.w_sums = sums.data();
-        a.rounded = true;
-        a.y = y.data();
-        a.y_stride = n;
-        a.scratch = scratch.data();
-        kernels.gemm(a);
-        for (int64_t i = 0; i < m; ++i) {
-            for (int64_t j = 0; j < n; ++j) {
-                const float v = y[static_cast<size_t>(i * n + j)];
-                if (i < 2) {
-                    EXPECT_FALSE(std::isfinite(v)) << i;
-                } else {
-                    EXPECT_NEAR(v, i < 4 ? 0.0f : 1.5f * k, 1e-5f * k) << i;
+    for (const Level& level : levels()) {
+        if (!level.kernels->rounds) {
+            continue;
+        }
+        const GemmKernels& kernels = *level.kernels;
+        const int64_t n = 20, k = 70;
+        const std::vector<int8_t> w(static_cast<size_t>(n * k), 3);
+        const std::vector<float> scale(static_cast<size_t>(n), 0.5f);
+        const std::vector<int32_t> sums(static_cast<size_t>(n), static_cast<int32_t>(3 * k));
+        for (int64_t m : {int64_t{5}, int64_t{12}, int64_t{100}}) {
+            std::vector<float> x(static_cast<size_t>(m * k), 1.0f), y(static_cast<size_t>(m * n));
+            std::vector<float> scratch(static_cast<size_t>(kernels.scratch_floats));
+            const auto row = [&](int64_t i) { return x.data() + i * k; };
+            row(0)[3] = INFINITY;
+            row(1)[69] = NAN;
+            std::fill_n(row(2), k, 0.0f);
+            std::fill_n(row(3), k, 1e-39f);
+            GemmArgs a{};
+            a.m = m;
+            a.n = n;
+            a.k = k;
+            a.x = x.data();
+            a.x_stride = k;
+            a.w = w.data();
+            a.w_stride = k;
+            a.w_type = WeightType::i8;
+            a.w_scale = scale.data();
+            a.w_sums = sums.data();
+            a.rounded = true;
+            a.y = y.data();
+            a.y_stride = n;
+            a.scratch = scratch.data();
+            kernels.gemm(a);
+            for (int64_t i = 0; i < m; ++i) {
+                for (int64_t j = 0; j < n; ++j) {
+                    const float v = y[static_cast<size_t>(i * n + j)];
+                    if (i < 2) {
+                        EXPECT_FALSE(std::isfinite(v)) << i;
+                    } else {
+                        EXPECT_NEAR(v, i < 4 ? 0.0f : 1.5f * k, 1e-5f * k) << i;
+                    }
                 }
             }
         }
@@ -666,30 +700,32 @@ TEST(Gemm, RowsWithoutAScale) {
 
 // Sums of more products than int32 surely holds are taken in f32.
 TEST(Gemm, RowsTooLongForIntegers) {
-    if (!seqmix::dot_available()) {
-        GTEST_SKIP() << "this CPU lacks AVX512-BF16 or AVX512-VNNI";
-    }
-    const GemmKernels& kernels = *SEQMIX_DOT_KERNELS(gemm_kernels);
-    for (const int64_t k : {65536, 65537}) {
-        const std::vector<int8_t> w(static_cast<size_t>(k), 127);
-        const std::vector<float> x(static_cast<size_t>(k), 0.7f);
-        const float scale = 1.0f;
-        const auto sum = static_cast<int32_t>(127 * k);
-        float y = 0;
-        std::vector<float> scratch(static_cast<size_t>(kernels.scratch_floats));
-        GemmArgs a{};
-        a.m = a.n = 1;
-        a.k = k;
-        a.x = x.data();
-        a.w = w.data();
-        a.w_type = WeightType::i8;
-        a.w_scale = &scale;
-        a.w_sums = &sum;
-        a.rounded = true;
-        a.y = &y;
-        a.scratch = scratch.data();
-        kernels.gemm(a);
-        EXPECT_NEAR(y, 127 * 0.7 * static_cast<double>(k), 0.1 * static_cast<double>(k));
+    for (const Level& level : levels()) {
+        if (!level.kernels->rounds) {
+            continue;
+        }
+        const GemmKernels& kernels = *level.kernels;
+        for (const int64_t k : {65536, 65537}) {
+            const std::vector<int8_t> w(static_cast<size_t>(k), 127);
+            const std::vector<float> x(static_cast<size_t>(k), 0.7f);
+            const float scale = 1.0f;
+            const auto sum = static_cast<int32_t>(127 * k);
+            float y = 0;
+            std::vector<float> scratch(static_cast<size_t>(kernels.scratch_floats));
+            GemmArgs a{};
+            a.m = a.n = 1;
+            a.k = k;
+            a.x = x.data();
+            a.w = w.data();
+            a.w_type = WeightType::i8;
+            a.w_scale = &scale;
+            a.w_sums = &sum;
+            a.rounded = true;
+            a.y = &y;
+            a.scratch = scratch.data();
+            kernels.gemm(a);
+            EXPECT_NEAR(y, 127 * 0.7 * static_cast<double>(k), 0.1 * static_cast<double>(k));
+        }
     }
 }
 

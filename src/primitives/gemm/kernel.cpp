@@ -21,6 +21,7 @@
 #include "primitives/gemm/kernel_few_rows.h"
 #include "primitives/gemm/kernel_multiply.h"
 #include "primitives/gemm/kernel_thin.h"
+#include "primitives/gemm/kernel_tiles.h"
 #include "primitives/gemm/kernel_transpose.h"
 #include "simd/vec.h"
 
@@ -158,24 +159,32 @@ void multiply_many(const GemmArgs& args, int64_t m0, int64_t rows, const Buffers
 
 // ---- entry ----
 
-template <Words kWords>
-void multiply_words(const GemmArgs& args, int64_t m0, int64_t rows, const Buffers& buffers) {
-    if constexpr (kWords != Words::f32) {
-        if (rows <= kDirectRows && rows * args.k <= (kWordsFloats - rows) * kPerWord<kWords>) {
-            multiply_direct_words<kWords>(args, m0, rows, buffers.words, buffers.scales,
-                                          buffers.sums);
-            return;
-        }
-    } else if (rows <= kDirectRows) {
+void multiply_exactly(const GemmArgs& args, int64_t m0, int64_t rows, const Buffers& buffers) {
+    if (rows <= kDirectRows) {
         multiply_direct(args, m0, rows, buffers.sums);
-        return;
+    } else if (can_be_thin<Words::f32>(args, rows)) {
+        multiply_thin<Words::f32>(args, m0, rows, buffers);
+    } else {
+        multiply_many<Words::f32>(args, m0, rows, buffers);
     }
-    if (can_be_thin(args, rows, kWords)) {
+}
+
+#ifdef SEQMIX_ROUNDS
+template <Words kWords>
+void multiply_rounded(const GemmArgs& args, int64_t m0, int64_t rows, const Buffers& buffers) {
+#ifdef SEQMIX_TILES
+    multiply_in_tiles<kWords>(args, m0, rows, buffers);
+#else
+    if (rows <= kDirectRows && rows * args.k <= (kWordsFloats - rows) * kPerWord<kWords>) {
+        multiply_direct_words<kWords>(args, m0, rows, buffers.words, buffers.scales, buffers.sums);
+    } else if (can_be_thin<kWords>(args, rows)) {
         multiply_thin<kWords>(args, m0, rows, buffers);
     } else {
         multiply_many<kWords>(args, m0, rows, buffers);
     }
+#endif
 }
+#endif
 
 void gemm(const GemmArgs& args) {
     Buffers buffers{};
@@ -183,24 +192,25 @@ void gemm(const GemmArgs& args) {
     buffers.sums = buffers.panel + kPanelFloats;
     buffers.words = buffers.sums + max_of(kBlockM * kBlockN, kThinN * kPanelLanes);
     buffers.scales = reinterpret_cast<RowScale*>(buffers.words + kWordsFloats);
+    auto multiply = multiply_exactly;
+#ifdef SEQMIX_ROUNDS
     const Words words = words_of(args);
-    for (int64_t m0 = 0; m0 < args.m; m0 += kBlockM) {
-        const int64_t rows = min_of(kBlockM, args.m - m0);
-        switch (words) {
-            case Words::f32: multiply_words<Words::f32>(args, m0, rows, buffers); break;
-#ifdef SEQMIX_DOT
-            case Words::pairs: multiply_words<Words::pairs>(args, m0, rows, buffers); break;
-            case Words::quads: multiply_words<Words::quads>(args, m0, rows, buffers); break;
-#else
-            default: break;  // no such words here
+    if (words != Words::f32) {
+        multiply =
+            words == Words::pairs ? multiply_rounded<Words::pairs> : multiply_rounded<Words::quads>;
+    }
 #endif
-        }
+#ifdef SEQMIX_TILES
+    const Tiles tiles(words != Words::f32);
+#endif
+    for (int64_t m0 = 0; m0 < args.m; m0 += kBlockM) {
+        multiply(args, m0, min_of(kBlockM, args.m - m0), buffers);
     }
 }
 
 }  // namespace
 
 const GemmKernels gemm_kernels = {kWidth,    kTileRows, kPanelLanes,    kBlockM, kBlockN,
-                                  kThinRows, kThinN,    kScratchFloats, kDot,    gemm};
+                                  kThinRows, kThinN,    kScratchFloats, kRounds, gemm};
 
 }  // namespace seqmix::SEQMIX_ISA

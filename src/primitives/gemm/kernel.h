@@ -47,11 +47,11 @@ struct GemmKernels {
     int64_t thin_rows;       // up to so many rows of x are packed instead, if weights are f32
     int64_t thin_n;          // outputs that then share one packing of x
     int64_t scratch_floats;  // per worker, whatever the shapes
-    bool dot;                // `rounded` is taken up: the CPU multiplies pairs and quads
+    bool rounds;             // `rounded` is taken up
     void (*gemm)(const GemmArgs& args);
 };
 
 SEQMIX_DECLARE_KERNELS(GemmKernels, gemm_kernels)
-SEQMIX_DECLARE_DOT_KERNELS(GemmKernels, gemm_kernels)
+SEQMIX_DECLARE_ROUNDING_KERNELS(GemmKernels, gemm_kernels)
 
 }  // namespace seqmix

@@ -28,11 +28,32 @@ constexpr int64_t kThinLeastK = 128;  // below, transposing the sums costs what 
 
 constexpr int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
 constexpr int64_t kPanelFloats = kPanelLanes * kBlockK;
+// Tiles of AMX.
+constexpr int64_t kTile = 16;                   // rows of a tile, and its columns of 32 bits
+constexpr int64_t kChunk = 64;                  // bytes of a row of weights in a tile
+constexpr int64_t kTileBytes = kTile * kChunk;  // 1 KB
+constexpr int64_t kTileFloats = kTileBytes / 4;
+// Four tiles of sums from two of weights and two of x: as many as registers hold.
+constexpr int64_t kPair = 2;
+// x for all rows and chunks of a block, in the second-level cache (1 MB of 2); its chunks at most.
+constexpr int64_t kPackedTiles = 1024;
+constexpr int64_t kMostChunks = 256;
+constexpr int64_t kRowsWords = kMostChunks * kTile;  // words of a row of x
+constexpr int64_t kPackedFloats = kPackedTiles * kTileFloats;
+constexpr int64_t kRoundedFloats = kTile * kRowsWords;
+// Weights at an edge of the matrix, filled up with zeros.
+constexpr int64_t kEdgeFloats = kPair * kMostChunks * kTileFloats;
+constexpr int64_t kTilesScratch = kPackedFloats + kRoundedFloats + kEdgeFloats;
+
 // x as words, where it is rounded: a block of rows for a panel's steps, or few rows whole. Rows at odd
 // lines, so that a tile's do not meet in the same sets of the cache.
 constexpr ptrdiff_t kWordsStride = kBlockK + kLineFloats;
-constexpr int64_t kWordsFloats = kDot ? kBlockM * kWordsStride : 0;
-constexpr int64_t kScalesFloats = kDot ? 2 * kBlockM : 0;
+#ifdef SEQMIX_TILES
+constexpr int64_t kWordsFloats = kTilesScratch;
+#else
+constexpr int64_t kWordsFloats = kRounds ? kBlockM * kWordsStride : 0;
+#endif
+constexpr int64_t kScalesFloats = kRounds ? 2 * kBlockM : 0;
 constexpr int64_t kScratchFloats = kPanelFloats + max_of(kBlockM * kBlockN, kThinN* kPanelLanes) +
                                    kWordsFloats + kScalesFloats + kLineFloats;
 

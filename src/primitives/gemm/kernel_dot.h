@@ -8,13 +8,20 @@
 namespace seqmix::SEQMIX_ISA {
 namespace {
 
-#ifdef SEQMIX_DOT
-constexpr bool kDot = true;
+// SEQMIX_DOT: by AVX512-BF16 and VNNI. SEQMIX_TILES: by AMX (kernel_tiles.h).
+#if defined(SEQMIX_DOT) || defined(SEQMIX_TILES)
+#define SEQMIX_ROUNDS
+constexpr bool kRounds = true;
 #else
-constexpr bool kDot = false;
+constexpr bool kRounds = false;
+#endif
+#ifdef SEQMIX_TILES
+constexpr bool kSignedQuads = true;
+#else
+constexpr bool kSignedQuads = false;
 #endif
 
-// The elements of a word. x as quads is q + 128, unsigned: so the instruction wants it.
+// The elements of a word. VNNI wants x unsigned: q + 128 in place of q.
 enum class Words { f32, pairs, quads };
 template <Words kWords>
 constexpr int64_t kPerWord = kWords == Words::f32     ? 1
@@ -25,15 +32,17 @@ constexpr int64_t kMostQuads = 65536;
 constexpr float kLeastLargest =
     0x1p-100f;  // of a row of x; below, the inverse of its scale overflows
 
+#ifdef SEQMIX_ROUNDS
 Words words_of(const GemmArgs& args) {
-    if (kDot && args.rounded && args.w_type == WeightType::bf16) {
+    if (args.rounded && args.w_type == WeightType::bf16) {
         return Words::pairs;
     }
-    if (kDot && args.rounded && args.w_type == WeightType::i8 && args.k <= kMostQuads) {
+    if (args.rounded && args.w_type == WeightType::i8 && args.k <= kMostQuads) {
         return Words::quads;
     }
     return Words::f32;
 }
+#endif
 
 #ifdef SEQMIX_DOT
 // acc + row * panel, summed over the elements of the word. Sums of quads are int32.
@@ -72,7 +81,7 @@ template <Words kWords>
 void round_rows(const GemmArgs& args, int64_t m0, int64_t rows, int64_t k0, int64_t count,
                 const RowScale* scales, unsigned char* out, ptrdiff_t step);
 
-#ifdef SEQMIX_DOT
+#ifdef SEQMIX_ROUNDS
 template <Words kWords>
 void scale_rows(const GemmArgs& args, int64_t m0, int64_t rows, RowScale* scales) {
     const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
@@ -110,10 +119,10 @@ void round_rows(const GemmArgs& args, int64_t m0, int64_t rows, int64_t k0, int6
             const __m512 inverse = _mm512_set1_ps(scales[r].inverse);
             for (int64_t k = 0; k < count; k += kWidth) {
                 const __m512 value = _mm512_mul_ps(load_n(x + k, count - k).v, inverse);
-                const __m128i q = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(value));
+                __m128i q = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(value));
+                q = kSignedQuads ? q : _mm_xor_si128(q, _mm_set1_epi8(-128));
                 const int64_t words = (count - k + 3) / 4;
-                _mm_mask_storeu_epi32(out + k, static_cast<__mmask8>(first_n(words).m & 0xf),
-                                      _mm_xor_si128(q, _mm_set1_epi8(-128)));
+                _mm_mask_storeu_epi32(out + k, static_cast<__mmask8>(first_n(words).m & 0xf), q);
             }
         }
         out += step;

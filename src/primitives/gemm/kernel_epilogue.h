@@ -10,7 +10,7 @@ namespace seqmix::SEQMIX_ISA {
 namespace {
 
 // What finished sums are: the numbers; sums of i8 weights, to be multiplied by w_scale; or int32 sums
-// of quads, whose x is q + 128 times its row's scale.
+// of quads, to be multiplied by the row's scale too.
 enum class Sums { plain, scaled, quads };
 
 Sums sums_of(const GemmArgs& args, const RowScale* scales) {
@@ -36,6 +36,9 @@ SEQMIX_INLINE Vec value_of(const GemmArgs& args, Vec sum, float row_scale, int64
         if constexpr (kSums == Sums::scaled) {
             return sum * scale;
         } else {
+            if constexpr (kSignedQuads) {
+                return to_float(bits_of(sum)) * (set1(row_scale) * scale);
+            }
             // As integers, in whatever type they are loaded: 128 w_sums fits, for its sum did.
             const IVec w = bits_of(load_n(reinterpret_cast<const float*>(args.w_sums + n), count));
             return to_float(bits_of(sum) - shift_left<7>(w)) * (set1(row_scale) * scale);
@@ -106,7 +109,7 @@ void finish(const GemmArgs& args, const Finished& block) {
         case Sums::plain: finish_sums<Sums::plain>(args, block); break;
         case Sums::scaled: finish_sums<Sums::scaled>(args, block); break;
         case Sums::quads:
-            if constexpr (kDot) {
+            if constexpr (kRounds) {
                 finish_sums<Sums::quads>(args, block);
             }
             break;

@@ -9,10 +9,11 @@ namespace seqmix::SEQMIX_ISA {
 namespace {
 
 // Rows of weights that are read in whole words.
-bool can_be_thin(const GemmArgs& args, int64_t rows, Words words) {
+template <Words kWords>
+bool can_be_thin(const GemmArgs& args, int64_t rows) {
     const int64_t bytes = args.k * weight_size(args.w_type);
     return rows <= kThinRows && bytes >= kThinLeastK * 4 && bytes % 4 == 0 &&
-           (words != Words::f32 || args.w_type == WeightType::f32);
+           (kWords != Words::f32 || args.w_type == WeightType::f32);
 }
 
 // A block whose sums lie [c][stride].
@@ -44,7 +45,7 @@ void multiply_thin(const GemmArgs& args, int64_t m0, int64_t rows, const Buffers
     constexpr ptrdiff_t stride = kVecs * kWidth;
     constexpr int64_t most_words = kPanelFloats / stride;
     constexpr ptrdiff_t words_step = most_words * 4;
-    static_assert(!kDot || kThinRows * most_words <= kWordsFloats || kVecs < kPanelVecs);
+    static_assert(!kRounds || kThinRows * most_words <= kWordsFloats || kVecs < kPanelVecs);
     const ptrdiff_t step = args.w_stride * weight_size(args.w_type);
     const int64_t all = args.k / kPerWord<kWords>;
     const RowScale* scales = nullptr;
