@@ -41,8 +41,11 @@ constexpr int64_t kMostChunks = 256;
 constexpr int64_t kRowsWords = kMostChunks * kTile;  // words of a row of x
 constexpr int64_t kPackedFloats = kPackedTiles * kTileFloats;
 constexpr int64_t kRoundedFloats = kTile * kRowsWords;
-// Weights at an edge of the matrix, filled up with zeros.
-constexpr int64_t kEdgeFloats = kPair * kMostChunks * kTileFloats;
+// Weights that are used for all rows of x before the next ones (512 KB), in pairs of tiles.
+constexpr int64_t kWeightTiles = 512;
+constexpr int64_t kPairs = 32;
+// Those at an edge of the matrix, filled up with zeros: one chunk of each pair, all of the last one.
+constexpr int64_t kEdgeFloats = (kMostChunks + kPairs) * kPair * kTileFloats;
 constexpr int64_t kTilesScratch = kPackedFloats + kRoundedFloats + kEdgeFloats;
 
 // x as words, where it is rounded: a block of rows for a panel's steps, or few rows whole. Rows at odd

@@ -170,7 +170,8 @@ void copy_edge(const unsigned char* w, ptrdiff_t row, int64_t outputs, int64_t f
     }
 }
 
-// A block of y, in blocks of x that fit. Where k is longer than x is packed at once, sums of as many
+// A block of y, in blocks of x and of weights that fit: rows of y are written some hundred outputs at a
+// time, for 32 at a time each line of them is in another page. Where k is longer than x is packed at once, sums of as many
 // outputs as fit wait for the rest of it.
 template <Words kWords>
 void multiply_in_tiles(const GemmArgs& args, int64_t m0, int64_t rows, const Buffers& buffers) {
@@ -197,7 +198,8 @@ void multiply_in_tiles(const GemmArgs& args, int64_t m0, int64_t rows, const Buf
     for (int64_t first = 0; first < rows; first += most_rows) {
         const int64_t m = min_of(most_rows, rows - first);
         const int64_t m_blocks = (m + pair - 1) / pair;
-        const int64_t outputs = whole ? args.n : blocks / m_blocks * pair;
+        int64_t outputs = all == 0 ? kPair : min_of(kPairs, kWeightTiles / most_chunks / kPair);
+        outputs = (whole ? outputs : min_of(outputs, blocks / m_blocks)) * pair;
         for (int64_t begin = 0; begin < args.n; begin += outputs) {
             const int64_t end = min_of(begin + outputs, args.n);
             int64_t c0 = 0;
@@ -209,18 +211,26 @@ void multiply_in_tiles(const GemmArgs& args, int64_t m0, int64_t rows, const Buf
                     pack_tiles<kWords>(args, m0 + first, m, k0, count, chunks, scales_from(first),
                                        rounded, packed);
                 }
-                const bool last = c0 + chunks == all;
-                float* sums = buffers.sums;
+                TileWeights tiles[kPairs];
+                unsigned char* free_edge = edge;
                 for (int64_t n0 = begin; n0 < end; n0 += pair) {
                     const int64_t n = min_of(pair, end - n0);
-                    const TileWeights tiles{weights + n0 * row + k0 * size, row,
-                                            n % kTile == 0 ? count / per_chunk : 0, edge};
-                    copy_edge(tiles.w, row, n, tiles.whole, chunks, count * size, edge);
-                    for (int64_t r = 0; r < m; r += pair) {
-                        const int64_t some = min_of(pair, m - r);
-                        const auto* x = reinterpret_cast<const unsigned char*>(packed) +
-                                        r / kTile * chunks * kTileBytes;
-                        multiply_block_of_tiles<kWords>(n, some, tiles, chunks, x, c0 > 0, sums);
+                    TileWeights& t = tiles[(n0 - begin) / pair];
+                    t = {weights + n0 * row + k0 * size, row,
+                         n % kTile == 0 ? count / per_chunk : 0, free_edge};
+                    copy_edge(t.w, row, n, t.whole, chunks, count * size, free_edge);
+                    free_edge += (chunks - t.whole) * kPair * kTileBytes;
+                }
+                const bool last = c0 + chunks == all;
+                float* sums = buffers.sums;
+                for (int64_t r = 0; r < m; r += pair) {
+                    const int64_t some = min_of(pair, m - r);
+                    const auto* x = reinterpret_cast<const unsigned char*>(packed) +
+                                    r / kTile * chunks * kTileBytes;
+                    for (int64_t n0 = begin; n0 < end; n0 += pair) {
+                        const int64_t n = min_of(pair, end - n0);
+                        multiply_block_of_tiles<kWords>(n, some, tiles[(n0 - begin) / pair], chunks,
+                                                        x, c0 > 0, sums);
                         if (last) {
                             finish_thin(args, {m0 + first + r, some, n0, n, sums, pair,
                                                scales_from(first + r)});
