@@ -58,6 +58,27 @@ Status choose_isa(const char* name, Isa* isa) {
     return Status();
 }
 
+Status choose_format(const char* name, WeightFormat* format) {
+    const std::string_view text = name == nullptr ? "stored" : name;
+    if (text == "stored") {
+        *format = WeightFormat::stored;
+    } else if (text == "bf16") {
+        *format = WeightFormat::bf16;
+    } else if (text == "int8") {
+        *format = WeightFormat::int8;
+    } else {
+        return fail(SEQMIX_ERR_INVALID_ARGUMENT, "context: weights '", text,
+                    "', expected stored, bf16 or int8");
+    }
+    return Status();
+}
+
+const char* format_name(WeightFormat format) {
+    return format == WeightFormat::stored ? "stored"
+           : format == WeightFormat::bf16 ? "bf16"
+                                          : "int8";
+}
+
 Status create(const seqmix_context_options* given, seqmix_context** out) {
     seqmix_context_options options{};
     SEQMIX_TRY(read_options(given, "seqmix_context_options", &options));
@@ -71,6 +92,8 @@ Status create(const seqmix_context_options* given, seqmix_context** out) {
     }
     Isa isa{};
     SEQMIX_TRY(choose_isa(isa_text, &isa));
+    WeightFormat format{};
+    SEQMIX_TRY(choose_format(options.weights, &format));
     const Allocator allocator{options.alloc, options.free, options.alloc_user};
     seqmix_context* context = nullptr;
     if (options.parallel_for != nullptr) {
@@ -80,6 +103,7 @@ Status create(const seqmix_context_options* given, seqmix_context** out) {
         const int32_t threads = options.threads == 0 ? cpu_count() : options.threads;
         context = allocator.create<seqmix_context>(isa, allocator, threads);
     }
+    context->format = format;
     context->log_fn = options.log;
     context->log_user = options.log_user;
     context->log(SEQMIX_LOG_INFO, isa_name(isa));
@@ -117,8 +141,13 @@ seqmix_status seqmix_context_info(const seqmix_context* context, char* buf, size
                 text += ",\"" + std::string(isa_name(isa)) + "\"";
             }
         }
-        text += "],\"threads\":" + std::to_string(context->executor.workers()) +
-                ",\"executor\":\"" + (context->executor.is_host() ? "host" : "own") + "\"}";
+        text += "],\"weights\":\"" + std::string(format_name(context->format)) + "\"";
+        if (context->format != WeightFormat::stored) {
+            text +=
+                std::string(",\"rounding\":\"") + rounding_name(best_rounding(context->isa)) + "\"";
+        }
+        text += ",\"threads\":" + std::to_string(context->executor.workers()) + ",\"executor\":\"" +
+                (context->executor.is_host() ? "host" : "own") + "\"}";
         return copy_text("seqmix_context_info", text, buf, cap, needed);
     });
 }

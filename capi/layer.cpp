@@ -133,7 +133,8 @@ seqmix_status seqmix_layer_bind(const seqmix_layer* layer, const seqmix_arg* arg
             SEQMIX_TRY(add_weight(*core.plan, args[i], allocator, store.get()));
         }
         std::shared_ptr<LayerCore> made;
-        SEQMIX_TRY(bind_layer(core, std::move(store), allocator, layer->context->isa, &made));
+        SEQMIX_TRY(bind_layer(core, std::move(store), allocator, layer->context->isa,
+                              layer->context->format, &made));
         *bound = wrap(layer->context, std::move(made));
         return Status();
     });
@@ -146,8 +147,8 @@ seqmix_status seqmix_layer_open(seqmix_context* context, const char* path,
         SEQMIX_REQUIRE("seqmix_layer_open", path);
         SEQMIX_REQUIRE("seqmix_layer_open", layer);
         std::shared_ptr<const LayerCore> core;
-        SEQMIX_TRY(
-            open_model(path, attributes_of(options), context->allocator, context->isa, &core));
+        SEQMIX_TRY(open_model(path, attributes_of(options), context->allocator, context->isa,
+                              context->format, &core));
         *layer = wrap(Ref<seqmix_context>::share(context), std::move(core));
         return Status();
     });

@@ -113,6 +113,9 @@ void add_context(CLI::App* app, CommonOptions& options) {
                     "the default")
         ->type_name("LEVEL")
         ->envname("SEQMIX_ISA");
+    app->add_option("--weights", options.context.weights,
+                    "Keep and multiply matrices as stored (the default), in bf16 or in int8")
+        ->type_name("FORMAT");
     app->add_flag("--verbose", options.context.verbose, "Pass the library's log on to stderr");
 }
 

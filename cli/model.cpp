@@ -42,6 +42,7 @@ Context make_context(const ContextOptions& options) {
     wanted.version = SEQMIX_VERSION;
     wanted.threads = options.threads;
     wanted.isa = options.isa.empty() ? nullptr : options.isa.c_str();
+    wanted.weights = options.weights.empty() ? nullptr : options.weights.c_str();
     if (options.verbose) {
         wanted.log = log_line;
     }

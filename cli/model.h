@@ -13,8 +13,9 @@
 namespace seqmix_cli {
 
 struct ContextOptions {
-    int threads = 0;  // 0: one per CPU
-    std::string isa;  // empty: the best one
+    int threads = 0;      // 0: one per CPU
+    std::string isa;      // empty: the best one
+    std::string weights;  // empty: as stored
     bool verbose = false;
 };
 

@@ -271,13 +271,17 @@ typedef struct seqmix_context_options {
     size_t parallel_workers; /* max_workers of the executor, >= 1 when parallel_for is set */
     seqmix_log_fn log;
     void *log_user;
+    const char *weights; /* matrices of layers made in this context: NULL or "stored" = as given, with
+                            activations in f32; "bf16", "int8" (a factor for each row): converted
+                            when the layer is bound, and activations may be rounded to the same
+                            type before each product, row by row. The reference rounds nothing */
 } seqmix_context_options;
 
 /* Creates a context. options may be NULL (best instruction set, one thread per CPU, malloc, silent).
  * A level that the CPU or the build lacks is an error, never a silent fallback.
  * Ownership: the caller releases it. Threads: any.
- * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (an isa that is no level's name, threads or callbacks that
- * make no sense), UNSUPPORTED_CPU (a level that the CPU or the build lacks), VERSION, NO_MEMORY.
+ * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (an isa that is no level's name, weights that are no
+ * format's, threads or callbacks that make no sense), UNSUPPORTED_CPU (a level that the CPU or the build lacks), VERSION, NO_MEMORY.
  * Since 0.1. */
 SEQMIX_API seqmix_status seqmix_context_create(const seqmix_context_options *options,
                                                seqmix_context **context) SEQMIX_NOEXCEPT;
@@ -384,8 +388,7 @@ SEQMIX_API seqmix_status seqmix_layer_bind(const seqmix_layer *layer, const seqm
  * files stay mapped. options (may be NULL) has the keys
  *   lenient  bool, false: an incomplete checkpoint opens for inspection; running it gives
  *            MISSING_TENSOR;
- *   scheme   str, "auto": the naming scheme, where it cannot be told from the tensors;
- *   weights  str, "mapped": the only way yet.
+ *   scheme   str, "auto": the naming scheme, where it cannot be told from the tensors.
  * Ownership: the caller releases it. Threads: any.
  * Errors: NULL_ARGUMENT, UNKNOWN_ATTRIBUTE, ATTRIBUTE_TYPE, ATTRIBUTE_RANGE, IO, BAD_FORMAT,
  * UNSUPPORTED, MISSING_TENSOR, UNKNOWN_SLOT (unexpected tensors), SHAPE, DTYPE, LIMIT, NO_MEMORY.

@@ -320,6 +320,11 @@ struct ContextOptions : seqmix_context_options {
         isa = name;
         return *this;
     }
+    /* "stored", "bf16" or "int8"; likewise. */
+    ContextOptions& with_weights(const char* format) {
+        weights = format;
+        return *this;
+    }
 };
 
 class Context {

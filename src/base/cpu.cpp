@@ -103,6 +103,19 @@ Rounding best_rounding(Isa isa) {
     return Rounding::none;
 }
 
+bool bf16_rounding_pays(Rounding rounding) {
+#ifdef SEQMIX_HAVE_AVX512
+    return rounding == Rounding::tiles || (rounding == Rounding::dot && !__builtin_cpu_is("intel"));
+#else
+    (void)rounding;
+    return false;
+#endif
+}
+
+const char* rounding_name(Rounding rounding) {
+    return rounding == Rounding::tiles ? "amx" : rounding == Rounding::dot ? "avx512_vnni" : "none";
+}
+
 int32_t cpu_count() {
     const unsigned count = std::thread::hardware_concurrency();
     return count == 0 ? 1 : static_cast<int32_t>(count);

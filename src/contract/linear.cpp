@@ -1,7 +1,11 @@
 #include "contract/linear.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
 
+#include "base/cpu.h"
 #include "primitives/gemm/reference.h"
 
 namespace seqmix {
@@ -12,10 +16,61 @@ int64_t scratch_floats() {
     for (const Isa isa : {Isa::generic, Isa::avx2, Isa::avx512}) {
         most = std::max(most, SEQMIX_SELECT_KERNELS(isa, gemm_kernels)->scratch_floats);
     }
+    for (const Rounding rounding : {Rounding::dot, Rounding::tiles}) {
+        most = std::max(
+            most,
+            SEQMIX_SELECT_ROUNDING_KERNELS(rounding, Isa::generic, gemm_kernels)->scratch_floats);
+    }
     return (most + 15) / 16 * 16;  // no cache line is shared between workers
 }
 
+uint16_t nearest_bf16(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) {
+        return static_cast<uint16_t>((bits >> 16) | 0x40u);  // a NaN stays one
+    }
+    return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+float element(const Weight& weight, int64_t i) {
+    const auto* bytes = static_cast<const unsigned char*>(weight.data);
+    return static_cast<float>(element_to_f64(bytes + i * dtype_size(weight.dtype), weight.dtype));
+}
+
 }  // namespace
+
+void Linear::make_bf16(const Weight& weight, Allocator allocator) {
+    bf16_ = Array<uint16_t>(out_ * in_, allocator);
+    for (int64_t i = 0; i < out_ * in_; ++i) {
+        bf16_[i] = nearest_bf16(element(weight, i));
+    }
+}
+
+void Linear::make_int8(const Weight& weight, Allocator allocator) {
+    int8_ = Array<int8_t>(out_ * in_, allocator);
+    scale_ = Array<float>(out_, allocator);
+    sums_ = Array<int32_t>(out_, allocator);
+    Array<float> row(in_, allocator);
+    for (int64_t n = 0; n < out_; ++n) {
+        float largest = 0;
+        bool finite = true;
+        for (int64_t k = 0; k < in_; ++k) {
+            row[k] = element(weight, n * in_ + k);
+            largest = std::max(largest, std::abs(row[k]));
+            finite = finite && std::isfinite(row[k]);
+        }
+        // A row that is not finite gives no numbers; one of almost nothing counts as 0.
+        const bool some = finite && largest > 0x1p-100f;
+        scale_[n] = !finite ? std::numeric_limits<float>::quiet_NaN() : some ? largest / 127 : 0.0f;
+        sums_[n] = 0;
+        for (int64_t k = 0; k < in_; ++k) {
+            const float q = some ? std::nearbyint(row[k] * (127 / largest)) : 0.0f;
+            int8_[n * in_ + k] = static_cast<int8_t>(q);
+            sums_[n] += static_cast<int32_t>(q);
+        }
+    }
+}
 
 void Linear::bind(const Weight& weight, const Weight& bias, int64_t out, int64_t in,
                   const BindCall& call) {
@@ -26,12 +81,31 @@ void Linear::bind(const Weight& weight, const Weight& bias, int64_t out, int64_t
         bias64_ = ::seqmix::weight_f64(bias, call.allocator);
         return;
     }
-    kernels_ = SEQMIX_SELECT_KERNELS(call.isa, gemm_kernels);
     bias_ = weight_f32(bias, call.allocator);
-    weight_ = weight.data;
-    if (!weight_type(weight.dtype, &type_)) {
-        rounded_ = ::seqmix::weight_f32(weight, call.allocator);
-        weight_ = rounded_.data();
+    kernels_ = SEQMIX_SELECT_KERNELS(call.isa, gemm_kernels);
+    if (call.format == WeightFormat::stored) {
+        weight_ = weight.data;
+        if (!weight_type(weight.dtype, &type_)) {
+            rounded_ = ::seqmix::weight_f32(weight, call.allocator);
+            weight_ = rounded_.data();
+        }
+        return;
+    }
+    const bool int8 = call.format == WeightFormat::int8;
+    type_ = int8 ? WeightType::i8 : WeightType::bf16;
+    if (int8) {
+        make_int8(weight, call.allocator);
+        weight_ = int8_.data();
+    } else if (weight.dtype == DType::bf16) {
+        weight_ = weight.data;
+    } else {
+        make_bf16(weight, call.allocator);
+        weight_ = bf16_.data();
+    }
+    const Rounding rounding = best_rounding(call.isa);
+    if (int8 || bf16_rounding_pays(rounding)) {
+        kernels_ = SEQMIX_SELECT_ROUNDING_KERNELS(rounding, call.isa, gemm_kernels);
+        rounds_ = kernels_->rounds;
     }
 }
 
@@ -46,6 +120,9 @@ void Linear::run(const Call& call, int64_t tokens, const float* x, ptrdiff_t x_s
     args.w = weight_;
     args.w_stride = in_;
     args.w_type = type_;
+    args.w_scale = scale_.data();
+    args.w_sums = sums_.data();
+    args.rounded = rounds_;
     args.y = y;
     args.y_stride = y_stride;
     args.epilogue.bias = bias_.data();

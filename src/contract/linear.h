@@ -8,8 +8,10 @@ namespace seqmix {
 
 class Linear {
   public:
-    // weight (out,in), bias (out) or absent. The weight's memory outlives the map; f64 weights are
-    // rounded to f32 once. At level reference both are kept in double.
+    // weight (out,in), bias (out) or absent. The weight's memory outlives the map, which reads it where
+    // it lies; f64 weights are rounded to f32 once. With call.format bf16 or int8 the map keeps the
+    // weight in that type instead (int8: a factor for each output, the row's largest / 127) and rounds
+    // x to it where the CPU can multiply so. Level reference keeps all in double and rounds nothing.
     void bind(const Weight& weight, const Weight& bias, int64_t out, int64_t in,
               const BindCall& call);
 
@@ -28,11 +30,19 @@ class Linear {
     const double* bias_f64() const { return bias64_.data(); }
 
   private:
+    void make_bf16(const Weight& weight, Allocator allocator);
+    void make_int8(const Weight& weight, Allocator allocator);
+
     int64_t out_ = 0, in_ = 0;
     const GemmKernels* kernels_ = nullptr;
     const void* weight_ = nullptr;
     WeightType type_ = WeightType::f32;
-    Array<float> rounded_;
+    bool rounds_ = false;
+    Array<float> rounded_;  // f64 weights
+    Array<uint16_t> bf16_;
+    Array<int8_t> int8_;
+    Array<float> scale_;  // of int8_, for each output
+    Array<int32_t> sums_;
     Array<float> bias_;
     Array<double> weight64_, bias64_;
 };

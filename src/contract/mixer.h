@@ -132,11 +132,16 @@ class Weights {
     virtual Weight get(int32_t slot, int32_t index = 0) const = 0;
 };
 
+// How linear maps keep and multiply their matrices (primitives/gemm): as stored, with activations in f32;
+// or converted when a layer is bound, with activations that may be rounded to the same type.
+enum class WeightFormat : int32_t { stored, bf16, int8 };
+
 struct BindCall {
     const Plan& plan;
     const Weights& weights;
     Allocator allocator;
     Isa isa;
+    WeightFormat format;
 };
 
 // Everything a layer computes from its weights. `kernel_name` is static text ("mamba/avx512").

@@ -19,17 +19,12 @@ Status read_options(const Attributes& given, PlanOptions* out) {
                             "open: option 'lenient' has another type, expected bool");
             }
             out->lenient = *flag;
-        } else if (name == "scheme" || name == "weights") {
+        } else if (name == "scheme") {
             if (text == nullptr) {
-                return fail(SEQMIX_ERR_ATTRIBUTE_TYPE, "open: option '", name,
-                            "' has another type, expected str");
+                return fail(SEQMIX_ERR_ATTRIBUTE_TYPE,
+                            "open: option 'scheme' has another type, expected str");
             }
-            if (name == "scheme") {
-                out->scheme = *text;
-            } else if (*text != "mapped") {
-                return fail(SEQMIX_ERR_ATTRIBUTE_RANGE, "open: option 'weights' is '", *text,
-                            "', expected mapped");
-            }
+            out->scheme = *text;
         } else {
             out->scheme_options.set(name, value);
         }
@@ -84,7 +79,7 @@ Status add_tensor(const Plan& plan, const WeightRef& ref, const Checkpoint& chec
 }
 
 Status make_child(const ChildSpec& spec, const Checkpoint& checkpoint, Allocator allocator, Isa isa,
-                  std::shared_ptr<const LayerCore>* out) {
+                  WeightFormat format, std::shared_ptr<const LayerCore>* out) {
     const Mixer* mixer = find_model_type(spec.type);
     if (mixer == nullptr) {
         mixer = find_mixer(spec.type);
@@ -102,7 +97,7 @@ Status make_child(const ChildSpec& spec, const Checkpoint& checkpoint, Allocator
     }
     std::shared_ptr<LayerCore> core;
     if (spec.missing.empty()) {
-        SEQMIX_TRY(bind_layer(*planned, std::move(store), allocator, isa, &core));
+        SEQMIX_TRY(bind_layer(*planned, std::move(store), allocator, isa, format, &core));
     } else {
         core = std::make_shared<LayerCore>(*planned);
         core->weights = std::move(store);
@@ -131,7 +126,7 @@ std::string stack_info(const LayerCore& core, const StackSpec& spec, const Check
 }  // namespace
 
 Status open_model(const std::string& path, const Attributes& given, Allocator allocator, Isa isa,
-                  std::shared_ptr<const LayerCore>* out) {
+                  WeightFormat format, std::shared_ptr<const LayerCore>* out) {
     PlanOptions options;
     SEQMIX_TRY(read_options(given, &options));
     Checkpoint checkpoint;
@@ -142,7 +137,7 @@ Status open_model(const std::string& path, const Attributes& given, Allocator al
     std::string missing;
     for (const ChildSpec& child : spec.children) {
         std::shared_ptr<const LayerCore> core;
-        SEQMIX_TRY(make_child(child, checkpoint, allocator, isa, &core));
+        SEQMIX_TRY(make_child(child, checkpoint, allocator, isa, format, &core));
         if (!core->missing.empty() && missing.empty()) {
             missing = "tensor '" +
                       (spec.missing.empty() ? std::string("?") : spec.missing.front()) +

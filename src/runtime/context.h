@@ -5,6 +5,7 @@
 
 #include "base/cpu.h"
 #include "base/memory.h"
+#include "contract/mixer.h"
 #include "parallel/executor.h"
 #include "runtime/workspace.h"
 
@@ -24,6 +25,7 @@ struct seqmix_context {
 
     std::atomic<int64_t> references{1};
     const seqmix::Isa isa;
+    seqmix::WeightFormat format = seqmix::WeightFormat::stored;  // set before anyone has the handle
     const seqmix::Allocator allocator;
     seqmix::Executor executor;
     seqmix::WorkspacePool workspaces;

@@ -295,7 +295,8 @@ Status check_weights(const Plan& plan, const WeightStore& weights) {
 }
 
 Status bind_layer(const LayerCore& planned, std::shared_ptr<const WeightStore> weights,
-                  Allocator allocator, Isa isa, std::shared_ptr<LayerCore>* out) {
+                  Allocator allocator, Isa isa, WeightFormat format,
+                  std::shared_ptr<LayerCore>* out) {
     SEQMIX_TRY(check_weights(*planned.plan, *weights));
     auto core = std::make_shared<LayerCore>();
     core->plan = planned.plan;
@@ -303,7 +304,7 @@ Status bind_layer(const LayerCore& planned, std::shared_ptr<const WeightStore> w
     core->step_tokens = planned.step_tokens;
     core->weights = std::move(weights);
     std::unique_ptr<Bound> bound;
-    SEQMIX_TRY(planned.mixer().bind({*core->plan, *core->weights, allocator, isa}, bound));
+    SEQMIX_TRY(planned.mixer().bind({*core->plan, *core->weights, allocator, isa, format}, bound));
     core->bound = std::move(bound);
     core->info = layer_info_json(*core, isa);
     *out = std::move(core);

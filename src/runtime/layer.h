@@ -62,7 +62,8 @@ Status resolve_attributes(const Schema& schema, const Attributes& given, Attribu
 Status plan_layer(const Mixer& mixer, const Attributes& given, Isa isa, std::string role,
                   std::shared_ptr<LayerCore>* core);
 Status bind_layer(const LayerCore& planned, std::shared_ptr<const WeightStore> weights,
-                  Allocator allocator, Isa isa, std::shared_ptr<LayerCore>* core);
+                  Allocator allocator, Isa isa, WeightFormat format,
+                  std::shared_ptr<LayerCore>* core);
 // Every required weight is there.
 Status check_weights(const Plan& plan, const WeightStore& weights);
 // `tensor` (C order or any strides) into the store, checked against the slot.

@@ -413,12 +413,13 @@ Args& Args::add(int32_t slot, const Tensor& tensor, uint32_t flags, int32_t inde
 
 // ------------------------------------------------------------------ calls
 
-Context make_context(const char* isa, int32_t threads) {
+Context make_context(const char* isa, int32_t threads, const char* weights) {
     seqmix_context_options options = {};
     options.struct_size = sizeof(options);
     options.version = SEQMIX_VERSION;
     options.threads = threads;
     options.isa = isa;
+    options.weights = weights;
     Context context;
     check(seqmix_context_create(&options, context.out()), "seqmix_context_create");
     return context;

@@ -187,7 +187,7 @@ class Args {
 
 // ------------------------------------------------------------------ calls
 
-Context make_context(const char* isa = nullptr, int32_t threads = 1);
+Context make_context(const char* isa = nullptr, int32_t threads = 1, const char* weights = nullptr);
 // The levels that a context offers here, lowest first; "reference" is among them.
 std::vector<std::string> levels();
 bool is_reference(const std::string& level);
