@@ -175,7 +175,9 @@ void add_gemm(const std::string& isa, const GemmKernels& kernels, WeightType typ
     const bool cold = m < 4;
     Row row;
     const bool f32 = type == WeightType::f32;
-    row.name = std::string(f32 ? "gemm" : type == WeightType::bf16 ? "gemm_bf16" : "gemm_i8") +
+    row.name = std::string(f32                        ? "gemm"
+                           : type == WeightType::bf16 ? "gemm_bf16"
+                                                      : "gemm_i8") +
                instructions + "/" + isa + "/" + what + "_M" + std::to_string(m) + "_N" +
                std::to_string(n) + "_K" + std::to_string(k);
     row.isa = isa;

@@ -99,7 +99,7 @@ static void tensors(void) {
 }
 
 static void growable(void) {
-    SIZE(seqmix_context_options, 88);
+    SIZE(seqmix_context_options, 96);
     FIELD(seqmix_context_options, struct_size, 0, 4);
     FIELD(seqmix_context_options, version, 4, 4);
     FIELD(seqmix_context_options, threads, 8, 4);
@@ -113,6 +113,7 @@ static void growable(void) {
     FIELD(seqmix_context_options, parallel_workers, 64, 8);
     FIELD(seqmix_context_options, log, 72, 8);
     FIELD(seqmix_context_options, log_user, 80, 8);
+    FIELD(seqmix_context_options, weights, 88, 8);
     SIZE(seqmix_slot_info, 112);
     FIELD(seqmix_slot_info, struct_size, 0, 4);
     FIELD(seqmix_slot_info, slot, 4, 4);

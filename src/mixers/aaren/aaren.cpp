@@ -242,7 +242,8 @@ void materialize(const Bound& base, const MaterializeCall& call) {
     const auto& given = static_cast<const AarenBound&>(base);
     const AarenPlan& plan = *given.plan;
     AarenBound bound;
-    bind_aaren({plan, *given.weights, given.allocator, Isa::reference, WeightFormat::stored}, bound);
+    bind_aaren({plan, *given.weights, given.allocator, Isa::reference, WeightFormat::stored},
+               bound);
     const int64_t T = call.tokens, V = plan.v_width(), K = plan.H * plan.dk;
     std::vector<double> k(static_cast<size_t>(T * K)), v(static_cast<size_t>(T * V)),
         s(static_cast<size_t>(T));

@@ -504,7 +504,8 @@ void layer_materialize(const Bound& base, const MaterializeCall& call) {
     const auto& given = static_cast<const AttentionBound&>(base);
     const AttentionPlan& plan = *given.plan;
     AttentionBound bound;
-    (void)bind_layer({plan, *given.weights, given.allocator, Isa::reference, WeightFormat::stored}, bound);
+    (void)bind_layer({plan, *given.weights, given.allocator, Isa::reference, WeightFormat::stored},
+                     bound);
     const int64_t T = call.tokens, E = plan.z_width();
     std::vector<int64_t> positions(static_cast<size_t>(T));
     for (int64_t t = 0; t < T; ++t) positions[static_cast<size_t>(t)] = t;

@@ -5,8 +5,6 @@
 
 #ifdef SEQMIX_TILES
 
-#include <immintrin.h>
-
 #include "primitives/gemm/kernel_blocks.h"
 #include "primitives/gemm/kernel_dot.h"
 #include "primitives/gemm/kernel_epilogue.h"
