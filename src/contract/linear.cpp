@@ -65,7 +65,7 @@ void Linear::make_int8(const Weight& weight, Allocator allocator) {
         scale_[n] = !finite ? std::numeric_limits<float>::quiet_NaN() : some ? largest / 127 : 0.0f;
         sums_[n] = 0;
         for (int64_t k = 0; k < in_; ++k) {
-            const double q = some ? std::nearbyint(double{row[k] * (127 / largest)}) : 0.0;
+            const float q = some ? std::nearbyint(row[k] * (127 / largest)) : 0.0f;
             int8_[n * in_ + k] = static_cast<int8_t>(q);
             sums_[n] += static_cast<int32_t>(q);
         }
