@@ -12,7 +12,31 @@
 
 #include "seqmix/seqmix.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#define SEQMIX_ASAN
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SEQMIX_ASAN
+#endif
+#endif
+#ifdef SEQMIX_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace seqmix {
+
+// For AddressSanitizer, which knows blocks but not the arrays that we lay out inside them; elsewhere
+// nothing. Touching forbidden bytes is reported until they are allowed again.
+inline void forbid_bytes([[maybe_unused]] void* data, [[maybe_unused]] size_t size) {
+#ifdef SEQMIX_ASAN
+    __asan_poison_memory_region(data, size);
+#endif
+}
+inline void allow_bytes([[maybe_unused]] void* data, [[maybe_unused]] size_t size) {
+#ifdef SEQMIX_ASAN
+    __asan_unpoison_memory_region(data, size);
+#endif
+}
 
 constexpr size_t kAlignment = 64;  // a cache line, and a 512-bit register
 

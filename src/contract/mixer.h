@@ -264,18 +264,21 @@ struct TaskRunner {
     size_t workers = 1;
 };
 
-// Bump allocation from memory that was sized before.
+// Bump allocation from memory that was sized before. Under AddressSanitizer the bytes between an array
+// and the next one, where there are any, cannot be touched.
 class Scratch {
   public:
     Scratch() = default;
     Scratch(std::byte* data, size_t size) : data_(data), size_(size) {}
     template <class T>
     T* take(int64_t count) {
-        const size_t bytes = round_up(static_cast<size_t>(count) * sizeof(T));
+        const size_t used = static_cast<size_t>(count) * sizeof(T), bytes = round_up(used);
         if (bytes > size_) {
             __builtin_trap();  // a mixer's scratch() is wrong: a defect, never input
         }
         std::byte* result = data_;
+        allow_bytes(result, used);
+        forbid_bytes(result + used, bytes - used);
         data_ += bytes;
         size_ -= bytes;
         return reinterpret_cast<T*>(result);

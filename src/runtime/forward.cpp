@@ -474,6 +474,7 @@ Status ForwardCall::add_piece(int64_t row, int64_t begin, int64_t end) {
 template <class T>
 void ForwardCall::read_inputs(Call& call) {
     const bool real64 = layer_.real64();
+    const DType real = real64 ? DType::f64 : DType::f32;
     for (size_t i = 0; i < plan_.slots.size(); ++i) {
         const Slot& slot = plan_.slots[i];
         const View& view = args_.views[i];
@@ -493,7 +494,9 @@ void ForwardCall::read_inputs(Call& call) {
                         static_cast<int64_t*>(buffers_.staging[i]));
         } else if (kind == SlotKind::token) {
             ptrdiff_t stride = 0;
-            if (!real64 && in_place(view, buffers_.step, &stride)) {
+            // In double matrices are dense.
+            if (view.dtype == real && in_place(view, buffers_.step, &stride) &&
+                (!real64 || stride == width)) {
                 const bool streamed =
                     slot.role == Role::output &&
                     static_cast<double>(total_) * static_cast<double>(width) * sizeof(float) >
@@ -507,7 +510,7 @@ void ForwardCall::read_inputs(Call& call) {
             if (!real64 && view.aligned()) {
                 matrix = {view.data, view.strides[0], args_.variants[i]};
             }
-        } else if (!real64 && view.aligned() && view.dense_from(0)) {
+        } else if (view.dtype == real && view.aligned() && view.dense_from(0)) {
             matrix.data = view.data;
         } else {
             read_dense(view, static_cast<T*>(buffers_.staging[i]));

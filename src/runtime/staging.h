@@ -1,7 +1,8 @@
 // From the caller's tensors to what `run` sees: one matrix of packed tokens per slot.
 //
-// A slot whose tokens lie at one constant distance, with dense aligned f32 inside, is used in place;
-// anything else is copied (and transposed, widened, reversed) step by step into scratch.
+// A slot whose tokens lie at one constant distance, with dense aligned f32 inside, is used in place (at
+// level reference: f64 without gaps); anything else is copied (and transposed, widened, reversed) step
+// by step into scratch.
 #pragma once
 
 #include "contract/mixer.h"

@@ -63,6 +63,7 @@ Workspace::Block* WorkspacePool::make(size_t bytes) {
 
 void WorkspacePool::destroy(Workspace::Block* block) noexcept {
     if (block != nullptr) {
+        allow_bytes(block->data, block->size);
         allocator_.release(block->data, block->size);
         allocator_.destroy(block);
     }

@@ -120,14 +120,17 @@ void run_weight_layouts(const Env& env, BatchTime) {
 }
 
 // Every tensor of the caller, and every block that the library allocates, ends at a page that
-// cannot be touched; then every tensor begins at one. Fresh memory holds no numbers.
+// cannot be touched; then every tensor begins at one. Inputs cannot be written. Fresh memory holds no
+// numbers. Tensors are of the level's own type, which is not copied.
 void run_guard(const Env& env, BatchTime shape) {
     const Context plain = env.context();
     const Context guarded({.isa = env.level, .threads = 1, .guarded = true});
+    const Type real = env.level == "reference" ? Type::f64 : Type::f32;
     SlotValues want;
     {
         const Model model(plain, env.mixer, env.setup);
-        want = run_once(model, model.inputs(shape.batch, shape.tokens), shape, {});
+        want = run_once(model, model.inputs(shape.batch, shape.tokens), shape,
+                        {.real_in = real, .real_out = real});
     }
     for (const Placement placement : {Placement::guard_after, Placement::guard_before}) {
         for (const uint32_t flags : {SEQMIX_BIND_COPY, SEQMIX_BIND_BORROW}) {
@@ -138,13 +141,11 @@ void run_guard(const Env& env, BatchTime shape) {
             const SlotValues inputs = model.inputs(shape.batch, shape.tokens);
             const std::string what = "at guard pages";
             for (const uint8_t canary : {uint8_t{0xff}, uint8_t{0x11}}) {
-                CallOptions call;
-                call.placement = placement;
+                CallOptions call{.placement = placement, .real_in = real, .real_out = real};
                 call.canary = canary;
                 require_same(model, run_once(model, inputs, shape, call), want, what);
             }
-            CallOptions transposed;
-            transposed.placement = placement;
+            CallOptions transposed{.placement = placement, .real_in = real, .real_out = real};
             transposed.in_layout.axis1_innermost = true;
             require_same(model, run_once(model, inputs, shape, transposed), want,
                          what + ", (B,D,T)");

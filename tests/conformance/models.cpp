@@ -565,6 +565,7 @@ SlotValues forward(const Model& model, seqmix_state* state, const SlotValues& in
         buffers.push_back(std::make_unique<Buffer>(values, pick(*slot, options.real_in), layout,
                                                    options.placement));
         args.push_back({number, 0, 0, 0, buffers.back()->tensor()});
+        if (!is_state || !options.state_in_place) buffers.back()->make_read_only();
         if (is_state) {
             states_in[slot->name.substr(0, slot->name.size() - 3)] = buffers.back().get();
         }

@@ -378,6 +378,12 @@ Memory::~Memory() {
     }
 }
 
+void Memory::make_read_only() const {
+    const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    require(mapped_ == 0 || mprotect(base_ + page, mapped_ - 2 * page, PROT_READ) == 0,
+            "mprotect refused");
+}
+
 Buffer::Buffer(std::vector<int64_t> shape, Type type, const Layout& layout, Placement placement,
                uint8_t canary)
     : shape_(std::move(shape)), type_(type), canary_(canary), layout_(layout) {

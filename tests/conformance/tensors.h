@@ -77,6 +77,8 @@ class Memory {
     Memory(const Memory&) = delete;
     Memory& operator=(const Memory&) = delete;
     std::byte* data() const { return data_; }
+    // Against a guard page: writing ends the process from here on. On the heap nothing happens.
+    void make_read_only() const;
 
   private:
     std::byte* data_ = nullptr;
@@ -107,6 +109,7 @@ class Buffer {
     const seqmix_tensor* tensor() const { return &tensor_; }
     void write(const Values& values);
     Values read() const;
+    void make_read_only() const { memory_->make_read_only(); }
     // Throws Failure when a byte that belongs to no element lost its canary.
     void require_gaps_untouched(const std::string& what) const;
 

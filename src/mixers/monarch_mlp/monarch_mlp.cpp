@@ -172,7 +172,8 @@ void run_reference(const Bound& base, const Call& call) {
     bound.out.run_reference(call.tokens, g, call.slot(kY).as<double>());
 }
 
-// The authors': a dense map's uniform values, times sqrt(N) for what is missing.
+// The authors': a dense map's uniform values, times sqrt(N) for what is missing. The bias goes by its
+// own width, as in their code.
 void init(const Plan& base, const Slot& slot, Random& random, double* out) {
     const auto& plan = static_cast<const MonarchMlpPlan&>(base);
     int64_t count = 1;
