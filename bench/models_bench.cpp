@@ -28,12 +28,13 @@ struct Session {
     seqmix_arg args[2]{};
     bool fresh;  // every call starts from an empty state
 
-    Session(const std::string& path, const char* isa, int64_t count)
+    Session(const std::string& path, const char* isa, const char* weights, int64_t count)
         : tokens(static_cast<size_t>(count)), token_shape{1, count}, fresh(count > 1) {
         seqmix_context_options options{};
         options.struct_size = sizeof options;
         options.threads = arguments().threads;
         options.isa = isa;
+        options.weights = weights;
         must(seqmix_context_create(&options, &context), "context");
         must(seqmix_layer_open(context, path.c_str(), nullptr, &layer), path.c_str());
         must(seqmix_state_create(layer, nullptr, &state), "state");
@@ -112,23 +113,29 @@ double weight_bytes(const std::string& path, const char* isa) {  // 0: not on th
     return static_cast<double>(bytes);
 }
 
-void add_model(const std::string& path, const char* isa) {
+// `weights`: the format that matrices are kept in. The limit of prefill is that of FMA in f32 for all of
+// them: with instructions for rounded operands it can be passed. Decode reads the matrices in their
+// format.
+void add_model(const std::string& path, const char* isa, const char* weights) {
     const std::string name = path.substr(path.find_last_of('/') + 1);
-    const double bytes = weight_bytes(path, isa);
+    double bytes = weight_bytes(path, isa);
     if (bytes == 0) {
         return;
     }
+    const std::string format = weights;
+    bytes = format == "bf16" ? bytes / 2 : format == "int8" ? bytes / 4 : bytes;
     const double flops = projection_flops(path);
     for (const int64_t tokens : {int64_t{512}, int64_t{2048}, int64_t{1}}) {
         const auto t = static_cast<double>(tokens);
-        add_row({.name = "model/" + std::string(isa) + (tokens == 1 ? "/decode/" : "/prefill/") +
-                         name + "_T" + std::to_string(tokens),
+        add_row({.name = (format == "stored" ? "model/" : "model_" + format + "/") +
+                         std::string(isa) + (tokens == 1 ? "/decode/" : "/prefill/") + name + "_T" +
+                         std::to_string(tokens),
                  .isa = isa,
                  .work = {.flops = flops * t, .bytes = bytes},
                  .limit = tokens == 1 ? Limit::read : Limit::fma,
                  .tokens = t,
-                 .make = [path, isa, tokens] {
-                     const auto session = std::make_shared<Session>(path, isa, tokens);
+                 .make = [path, isa, weights, tokens] {
+                     const auto session = std::make_shared<Session>(path, isa, weights, tokens);
                      return Job{.run = [session] { session->run(); }, .plain = {}};
                  }});
     }
@@ -144,7 +151,9 @@ int main(int argc, char** argv) {
     const char* given = std::getenv("SEQMIX_BENCH_MODEL");
     for (const char* isa : {"generic", "avx2", "avx512"}) {
         if (wanted(isa)) {
-            add_model(given != nullptr ? given : SEQMIX_BENCH_MODEL_DIR, isa);
+            for (const char* weights : {"stored", "bf16", "int8"}) {
+                add_model(given != nullptr ? given : SEQMIX_BENCH_MODEL_DIR, isa, weights);
+            }
         }
     }
     return run_rows();
