@@ -26,7 +26,7 @@ PATTERNS = {
     "mixers_bench": "^((selective_scan_op/(avx512/|avx2/core/)|causal_conv1d_op/avx512/prefill/"
                     "|s4d/avx512/decode/)(core/|prefill/|decode/)?B1_|attention_op/avx512/)",
     "primitives_bench": "^(gemm/avx512/.*_M(512|16|1)_|(cauchy|dplr_kernel|vandermonde|long_conv)/avx512/)",
-    "models_bench": "^model/avx512/(prefill/mamba-130m_T2048|decode/mamba-130m_T1)/",
+    "models_bench": "^model(|_bf16|_int8)/avx512/(prefill/mamba-130m_T2048|decode/mamba-130m_T1)/",
 }
 
 
@@ -170,7 +170,16 @@ class Check:
         self.speedup("prefill_threads", "mamba-130m prefill 2048", c, prefill, 1.7)
         for threads in (1, 2):
             self.of_limit("decode", "mamba-130m decode, limit memory reads", c, threads, decode, 0.65)
-        asked = {peer for peer, _ in self.figures.peers} | set(self.figures.missing)
+        asked = {peer.partition("_")[0] for peer, _ in self.figures.peers} | set(self.figures.missing)
+        for name, need_prefill, need_decode in (("bf16", self.pick(4.5, 3.6), self.pick(1.5, 1.3)),
+                                                ("int8", self.pick(7, 5), self.pick(2.5, 1.8))):
+            for threads, what, tokens, need in ((1, "prefill", 2048, need_prefill),
+                                                (2, "prefill", 2048, need_prefill),
+                                                (2, "decode", 1, need_decode)):
+                row = MODEL.format(what, tokens).replace("model/", f"model_{name}/")
+                if "llama" in asked:
+                    self.add("peer_" + what, f"mamba-130m {what} in {name} vs llama", c, threads,
+                             (self.value(c, threads, row, "vs_peer") or {}).get("llama"), need)
         for peer, need_prefill, need_decode in (("llama", self.pick(3.5, 2.4), 1.15),
                                                 ("transformers", 4.5, 2.0)):
             for threads in (1, 2):

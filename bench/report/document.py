@@ -127,7 +127,7 @@ def bars_table(check):
 
 
 def rows_table(figures):
-    peers = list(dict.fromkeys(peer for peer, _ in figures.peers))
+    peers = list(dict.fromkeys(peer.partition("_")[0] for peer, _ in figures.peers))
     lines = ["| row | threads | compiler | GFLOP/s | GB/s | of_limit | vs_plain |"
              + "".join(f" vs {peer} |" for peer in peers),
              "|---|---|---|---|---|---|---|" + "---|" * len(peers)]
@@ -223,8 +223,9 @@ def write(figures, machine):
         lines += ["", f"**The machine was busy ({busy:.2f} of {machine['cores']} cores used by others). "
                   "Two-thread rows and everything bound by memory are", "lower than on an idle "
                   "machine; the figures say what was measured, not what the code can do.**"]
-    for (_, _), peer in sorted(figures.peers.items()):
-        lines.append(f"- Peer, {peer['threads']} thread(s): {peer['version']}, f32.")
+    for (name, _), peer in sorted(figures.peers.items()):
+        kind = {"bf16": "bf16", "int8": "q8_0"}.get(name.partition("_")[2], "f32")
+        lines.append(f"- Peer, {peer['threads']} thread(s): {peer['version']}, {kind}.")
     for peer, reason in figures.missing.items():
         lines.append(f"- Peer {peer} could not be had: {reason}")
     lines += ["", "## Limits", "", *limits_table(figures), "",

@@ -209,10 +209,12 @@ class Figures:
             if row.get("peer_us"):
                 row["vs_peer"]["fftw"] = row["peer_us"] / us
                 row["vs_fftw_transposed"] = row["peer_transposed_us"] / us
-            match = re.fullmatch(r"model/\w+/(\w+)/mamba-130m_T(2048|1)", row["name"])
+            match = re.fullmatch(r"model(|_bf16|_int8)/\w+/(\w+)/mamba-130m_T(2048|1)", row["name"])
             for (peer, threads), figures in self.peers.items():
-                if match and threads == row["threads"]:
-                    row["vs_peer"][peer] = row["tokens_per_s"] / figures[match.group(1)]
+                name, _, format_name = peer.partition("_")
+                if (match and threads == row["threads"]
+                        and match.group(1).removeprefix("_") == format_name):
+                    row["vs_peer"][name] = row["tokens_per_s"] / figures[match.group(2)]
             for (peer, threads), figures in self.attention.items():
                 kind, _, _, shape = (row["name"].split("/") + [""] * 4)[:4]
                 if (kind == "attention_op" and threads == row["threads"]
@@ -300,14 +302,23 @@ def build_peers(peers, figures):
 
 
 def run_peer(peer, threads, foreign, figures):
+    """The model as f32 and, by llama.cpp, in the formats that rows keep matrices in."""
+    formats = {"": []}
+    if peer == "llama":
+        formats.update({"_bf16": ["--type", "bf16"], "_int8": ["--type", "q8_0"]})
+    for suffix, options in formats.items():
+        run_peer_format(peer, suffix, options, threads, foreign, figures)
+
+
+def run_peer_format(peer, suffix, options, threads, foreign, figures):
     model = (make_model(MODEL + "-f32.gguf", "--gguf") if peer == "llama" else make_model(MODEL))
     done = foreign.run([os.path.join(ROOT, "tools", "peers", peer), "run", model, "--threads",
-                        str(threads)])
+                        str(threads)] + options)
     if done.returncode != 0:
         figures.missing[peer] = done.stderr.strip().split("\n")[-1]
         say(f"peer {peer}: {figures.missing[peer]}")
         return
-    figures.add_peer(peer, json.loads(done.stdout.strip().split("\n")[-1]))
+    figures.add_peer(peer + suffix, json.loads(done.stdout.strip().split("\n")[-1]))
 
 
 def run_attention_peer(peer, tokens, threads, foreign, figures):
