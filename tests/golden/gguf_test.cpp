@@ -301,6 +301,28 @@ TEST(GgufMamba, AsTransformersComputesIt) {
     }
 }
 
+// FalconMamba has the same names, and a key that says so; its inner epsilon is in no key.
+TEST(GgufMamba, FalconByItsKey) {
+    SEQMIX_NEED_SHARED("golden/mamba-hf-f-falcon");
+    const std::string folder = shared_path("golden/mamba-hf-f-falcon");
+    const SafetensorsFile expected(folder + "/expected.safetensors");
+    const Tensor tokens = load_tensor(expected, "input_ids", DType::i64);
+    const Values want = expected.doubles("logits");
+    for (const std::string& level : levels()) {
+        const Context context = make_context(level.c_str());
+        GgufFile file = gguf_mamba(open_model(context, folder), GgufType::f32);
+        const auto distance = [&] {
+            const OpenedGguf model(context, file);
+            const Tensor got = run(*model, make_state(*model, tokens.size(0)), tokens, "logits",
+                                   real_dtype(level));
+            return max_absolute_error(got.values(), want);
+        };
+        EXPECT_GT(distance(), .1) << level;
+        file.key("mamba.ssm.dt_b_c_rms", true);
+        EXPECT_LE(distance(), is_reference(level) ? 4e-7 : 2e-5) << level;
+    }
+}
+
 TEST(GgufMamba, RefusesAThatIsNotNegative) {
     const Context context = make_context();
     for (const float value : {0.0f, 1.0f, -std::numeric_limits<float>::infinity(),
