@@ -28,6 +28,7 @@ class BytePair : public Tokenizer {
     // that a model's table is padded with).
     std::string decode(int64_t id, int64_t previous) const override;
     int64_t end() const override { return end_; }                         // <|endoftext|>
+    void set_end(int64_t id) { end_ = id; }                               // -1: none
     int64_t size() const { return static_cast<int64_t>(bytes_.size()); }  // 1 + the largest id
 
   private:

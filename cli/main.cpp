@@ -124,7 +124,7 @@ void add_json(CLI::App* app, bool& json) { app->add_flag("--json", json, "Print 
 CLI::Option* add_model(CLI::App* app, CommonOptions& options) {
     return app
         ->add_option("--model", options.model,
-                     "A checkpoint: safetensors or torch zip, a file or a folder")
+                     "A checkpoint: safetensors, torch zip or GGUF, a file or a folder")
         ->type_name("PATH");
 }
 
@@ -133,7 +133,7 @@ void add_tokenizer(CLI::App* app, OpenOptions& options) {
         app->add_option(
                "--tokenizer", options.tokenizer,
                "tokenizer.json (byte-level BPE), or llama2.c's tokenizer.bin; default: the\n"
-               "tokenizer.json beside the checkpoint")
+               "tokenizer.json beside the checkpoint, or the vocabulary in a GGUF file")
             ->type_name("FILE");
     app->add_option("--characters", options.characters,
                     "The characters of a vocabulary, in the order of their ids")
@@ -182,7 +182,7 @@ void add_inspect(CLI::App& app, InspectOptions& options, Command& chosen) {
         "inspect", "Show what a checkpoint holds: layers, sizes, missing and unexpected tensors");
     command
         ->add_option("path", options.common.model,
-                     "A checkpoint: safetensors or torch zip, a file or a folder")
+                     "A checkpoint: safetensors, torch zip or GGUF, a file or a folder")
         ->type_name("PATH")
         ->required();
     command->add_flag("--tensors", options.tensors, "Show every tensor of every layer");
@@ -426,7 +426,7 @@ void add_signal(CLI::App* command, CommonOptions& common, SignalOptions& signal,
     CLI::Option* model =
         command
             ->add_option("--model", signal.model,
-                         "A checkpoint: safetensors or torch zip, a file or a folder")
+                         "A checkpoint: safetensors, torch zip or GGUF, a file or a folder")
             ->type_name("PATH");
     command
         ->add_option("--open", signal.open,

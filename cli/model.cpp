@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "files.h"
+#include "gguf.h"
 #include "signal.h"
 
 namespace seqmix_cli {
@@ -97,6 +98,8 @@ Model::Model(const ContextOptions& options, const std::string& path, const OpenO
         tokenizer_ = character_tokenizer(open.characters, vocab_);
     } else if (std::filesystem::exists(beside, ignored)) {
         tokenizer_ = read_tokenizer(beside.string(), vocab_);
+    } else if (info_->value("format", "") == "GGUF") {
+        tokenizer_ = read_gguf_tokenizer(path, vocab_, &why_no_text_);
     }
     slots_ = {type_slot("stack", "tokens"), type_slot("stack", "logits"),
               type_slot("stack", "logits_last"), type_slot("stack", "hidden")};
@@ -203,7 +206,8 @@ std::vector<int64_t> Model::ids_of_text(std::string_view text, bool begins) cons
     if (!this->text()) {
         throw Failure(kUsage, "the model's vocabulary of " + std::to_string(vocab_) +
                                   " is not bytes, so it cannot take text: give ids with --tokens, "
-                                  "or --tokenizer");
+                                  "or --tokenizer" +
+                                  (why_no_text_.empty() ? "" : " (" + why_no_text_ + ")"));
     }
     if (tokenizer_ != nullptr) {
         return tokenizer_->encode(text, begins);

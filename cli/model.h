@@ -51,6 +51,8 @@ class Model {
     // vocabulary of 256, bases for HyenaDNA. Other models talk in ids.
     bool text() const { return tokenizer_ != nullptr || vocab_ == 256 || dna_; }
     bool has_tokenizer() const { return tokenizer_ != nullptr; }
+    // What is known of a vocabulary in the model's file that could not be used; else empty.
+    const std::string& why_no_text() const { return why_no_text_; }
     bool bytes() const { return tokenizer_ == nullptr && vocab_ == 256; }
     // What a token of a model of text adds after `previous` (-1: nothing); '?' for what has no text.
     std::string text_of(int64_t id, int64_t previous) const;
@@ -85,6 +87,7 @@ class Model {
     int64_t width_ = 0;
     bool dna_ = false;
     std::shared_ptr<const Tokenizer> tokenizer_;
+    std::string why_no_text_;
     struct {
         int32_t tokens, logits, logits_last, hidden;
     } slots_{};

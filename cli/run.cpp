@@ -121,9 +121,11 @@ int run_generate(const GenerateOptions& options) {
                 : options.load_state + ": holds no pending token: give a prompt that is not empty");
     }
     if (!json && !model.text()) {
-        std::fprintf(stderr,
-                     "seqmix: the vocabulary of %lld has no tokenizer here: printing token ids\n",
-                     static_cast<long long>(model.vocab()));
+        std::fprintf(
+            stderr,
+            "seqmix: the vocabulary of %lld has no tokenizer here%s%s: printing token ids\n",
+            static_cast<long long>(model.vocab()), model.why_no_text().empty() ? "" : ", since ",
+            model.why_no_text().c_str());
     }
     Stream stream(model);
     if (options.echo && !json) {

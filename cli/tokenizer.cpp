@@ -5,6 +5,7 @@
 #include <queue>
 
 #include "byte_pair.h"
+#include "bytes.h"
 #include "common.h"
 #include "files.h"
 
@@ -58,40 +59,25 @@ class Characters : public Tokenizer {
     std::map<std::string, int64_t> ids_;
 };
 
-constexpr int64_t kBegin = 1, kFirstByte = 3, kBytes = 256;
-
-class Llama2c : public Tokenizer {
+class Pieces : public Tokenizer {
   public:
-    Llama2c(const std::string& path, int64_t vocab) : path_(path) {
-        const std::string content = read_file(path);
-        size_t at = 4;
-        const auto left = [&] { return content.size() - at; };
-        while (content.size() > 4 && left() > 0) {
-            if (left() < 8) damaged("it ends inside a piece");
-            const auto score = std::bit_cast<float>(number(content, at));
-            const uint32_t length = number(content, at + 4);
-            at += 8;
-            if (length > left()) damaged("it ends inside a piece");
-            if (!std::isfinite(score)) damaged("a score is not finite");
-            const std::string piece = content.substr(at, length);
-            at += length;
-            ids_.emplace(piece, static_cast<int64_t>(pieces_.size()));  // the first of equal ones
-            pieces_.push_back(piece);
-            scores_.push_back(score);
+    explicit Pieces(ScoredPieces given) : given_(std::move(given)) {
+        byte_of_.assign(given_.pieces.size(), -1);
+        for (int byte = 0; byte < 256; ++byte) {
+            byte_of_.at(static_cast<size_t>(given_.bytes[byte])) = static_cast<int16_t>(byte);
         }
-        if (static_cast<int64_t>(pieces_.size()) != vocab) {
-            damaged(std::to_string(pieces_.size()) + " pieces, expected the model's " +
-                    std::to_string(vocab));
+        for (size_t i = 0; i < given_.pieces.size(); ++i) {
+            ids_.emplace(given_.pieces[i], static_cast<int64_t>(i));  // the first of equal ones
         }
-        if (vocab < kFirstByte + kBytes) damaged("it has no pieces for bytes");
     }
 
     std::vector<int64_t> encode(std::string_view text, bool begins) const override {
         std::vector<int64_t> ids;
-        if (begins) ids.push_back(kBegin);
+        if (begins && given_.marks_begin) ids.push_back(given_.begin);
         if (text.empty()) return ids;
         std::vector<int64_t> parts;
-        if (const auto space = ids_.find(" "); begins && space != ids_.end()) {
+        if (const auto space = ids_.find(" ");
+            begins && given_.space_first && space != ids_.end()) {
             parts.push_back(space->second);
         }
         while (!text.empty()) {
@@ -100,7 +86,7 @@ class Llama2c : public Tokenizer {
                 parts.push_back(found->second);
             } else {
                 for (const char c : text.substr(0, size)) {
-                    parts.push_back(kFirstByte + static_cast<unsigned char>(c));
+                    parts.push_back(given_.bytes[static_cast<unsigned char>(c)]);
                 }
             }
             text.remove_prefix(size);
@@ -111,27 +97,18 @@ class Llama2c : public Tokenizer {
     }
 
     std::string decode(int64_t id, int64_t previous) const override {
-        if (id >= kFirstByte && id < kFirstByte + kBytes) {
-            return std::string(1, static_cast<char>(id - kFirstByte));
+        const auto at = static_cast<size_t>(id);
+        if (id < 0 || at >= given_.pieces.size() || (!given_.silent.empty() && given_.silent[at])) {
+            return "";
         }
-        const std::string& piece = pieces_.at(static_cast<size_t>(id));
-        return previous == kBegin && piece.starts_with(' ') ? piece.substr(1) : piece;
+        if (byte_of_[at] >= 0) return std::string(1, static_cast<char>(byte_of_[at]));
+        const std::string& piece = given_.pieces[at];
+        return previous == given_.begin && piece.starts_with(' ') ? piece.substr(1) : piece;
     }
 
-    int64_t end() const override { return kBegin; }
+    int64_t end() const override { return given_.end; }
 
   private:
-    [[noreturn]] void damaged(const std::string& what) const {
-        throw Failure(kCannotRead, path_ + ": not a tokenizer of this model: " + what);
-    }
-    static uint32_t number(const std::string& bytes, size_t at) {
-        uint32_t value = 0;
-        for (size_t i = 4; i-- > 0;) {
-            value = value << 8 | static_cast<unsigned char>(bytes[at + i]);
-        }
-        return value;
-    }
-
     // Joins the neighbours whose joint piece scores highest, the leftmost of equals, until none do.
     void merge(std::vector<int64_t>& parts) const {
         struct Pair {
@@ -148,11 +125,11 @@ class Llama2c : public Tokenizer {
         std::priority_queue<Pair> queue;
         const auto look = [&](size_t left, size_t right) {
             if (right >= n || left >= n) return;
-            const auto found = ids_.find(pieces_[static_cast<size_t>(parts[left])] +
-                                         pieces_[static_cast<size_t>(parts[right])]);
+            const auto found = ids_.find(given_.pieces[static_cast<size_t>(parts[left])] +
+                                         given_.pieces[static_cast<size_t>(parts[right])]);
             if (found != ids_.end()) {
-                queue.push({scores_[static_cast<size_t>(found->second)], left, right, parts[left],
-                            parts[right], found->second});
+                queue.push({given_.scores[static_cast<size_t>(found->second)], left, right,
+                            parts[left], parts[right], found->second});
             }
         };
         for (size_t i = 0; i < n; ++i) {
@@ -177,9 +154,8 @@ class Llama2c : public Tokenizer {
         std::erase(parts, kGone);
     }
 
-    std::string path_;
-    std::vector<std::string> pieces_;
-    std::vector<float> scores_;
+    ScoredPieces given_;
+    std::vector<int16_t> byte_of_;  // by id; -1: no byte
     std::map<std::string, int64_t, std::less<>> ids_;
 };
 
@@ -189,8 +165,38 @@ std::unique_ptr<const Tokenizer> character_tokenizer(const std::string& characte
     return std::make_unique<Characters>(characters, vocab);
 }
 
+std::unique_ptr<const Tokenizer> piece_tokenizer(ScoredPieces pieces) {
+    return std::make_unique<Pieces>(std::move(pieces));
+}
+
 std::unique_ptr<const Tokenizer> read_llama2c_tokenizer(const std::string& path, int64_t vocab) {
-    return std::make_unique<Llama2c>(path, vocab);
+    constexpr int64_t kFirstByte = 3;
+    const auto damaged = [&](const std::string& what) {
+        throw Failure(kCannotRead, path + ": not a tokenizer of this model: " + what);
+    };
+    const std::string content = read_file(path);
+    ScoredPieces made;
+    size_t at = 4;
+    const auto left = [&] { return content.size() - at; };
+    while (content.size() > 4 && left() > 0) {
+        if (left() < 8) damaged("it ends inside a piece");
+        const auto score = std::bit_cast<float>(load_u32(content, at));
+        const uint32_t length = load_u32(content, at + 4);
+        at += 8;
+        if (length > left()) damaged("it ends inside a piece");
+        if (!std::isfinite(score)) damaged("a score is not finite");
+        made.pieces.push_back(content.substr(at, length));
+        made.scores.push_back(score);
+        at += length;
+    }
+    if (static_cast<int64_t>(made.pieces.size()) != vocab) {
+        damaged(std::to_string(made.pieces.size()) + " pieces, expected the model's " +
+                std::to_string(vocab));
+    }
+    if (vocab < kFirstByte + 256) damaged("it has no pieces for bytes");
+    for (int64_t byte = 0; byte < 256; ++byte) made.bytes[byte] = kFirstByte + byte;
+    made.end = made.begin;
+    return piece_tokenizer(std::move(made));
 }
 
 std::unique_ptr<const Tokenizer> read_tokenizer(const std::string& path, int64_t vocab) {

@@ -383,9 +383,9 @@ SEQMIX_API seqmix_status seqmix_layer_init(const seqmix_layer *layer, uint64_t s
 SEQMIX_API seqmix_status seqmix_layer_bind(const seqmix_layer *layer, const seqmix_arg *args,
                                            size_t n, seqmix_layer **bound) SEQMIX_NOEXCEPT;
 
-/* Opens a checkpoint: a safetensors file, or a folder with config.json and model.safetensors or its
- * index of shards (names of transformers or of mamba_ssm). Gives a bound layer of type "stack" whose
- * files stay mapped. options (may be NULL) has the keys
+/* Opens a checkpoint: a file (safetensors, torch zip, GGUF, llama2.c's .bin), or a folder with
+ * config.json and model.safetensors, its index of shards, or torch's. Gives a bound layer of type "stack"
+ * whose files stay mapped. options (may be NULL) has the keys
  *   lenient  bool, false: an incomplete checkpoint opens for inspection; running it gives
  *            MISSING_TENSOR;
  *   scheme   str, "auto": the naming scheme, where it cannot be told from the tensors.

@@ -1,5 +1,7 @@
 // From a checkpoint's list of children to bound layers.
+#include <cmath>
 #include <cstring>
+#include <map>
 
 #include "models/formats/checkpoint.h"
 #include "models/stack.h"
@@ -49,8 +51,51 @@ void transpose(Allocator allocator, WeightStore::Entry* entry) {
     weight.shape = {columns, rows};
 }
 
+// The values of tensors that are stored packed; once, where layers share one.
+class Unpacked {
+  public:
+    explicit Unpacked(Allocator allocator) : allocator_(allocator) {}
+    std::shared_ptr<const Array<float>> get(const StoredTensor& tensor) {
+        std::shared_ptr<const Array<float>>& known = known_[&tensor];
+        if (known == nullptr) {
+            int64_t count = 1;
+            for (const int64_t size : tensor.shape) count *= size;
+            auto values = std::make_shared<Array<float>>(count, allocator_);
+            widen_q8_0(tensor.data, count, values->data());
+            known = std::move(values);
+        }
+        return known;
+    }
+
+  private:
+    Allocator allocator_;
+    std::map<const StoredTensor*, std::shared_ptr<const Array<float>>> known_;
+};
+
+// w of -exp(w), in double: exp(w) is the stored value again, whatever its type.
+Status log_of_negative(const std::string& name, Allocator allocator, WeightStore::Entry* entry) {
+    Weight& weight = entry->weight;
+    int64_t count = 1;
+    for (const int64_t size : weight.shape) count *= size;
+    Array<std::byte> logs(count * static_cast<int64_t>(sizeof(double)), allocator);
+    const auto* from = static_cast<const std::byte*>(weight.data);
+    auto* to = reinterpret_cast<double*>(logs.data());
+    for (int64_t i = 0; i < count; ++i) {
+        const double value = element_to_f64(from + i * dtype_size(weight.dtype), weight.dtype);
+        if (!(value < 0) || !std::isfinite(value)) {
+            return fail(SEQMIX_ERR_BAD_FORMAT, "open: tensor '", name, "' holds ", value, " at ", i,
+                        ", expected -exp(A_log), below 0");
+        }
+        to[i] = std::log(-value);
+    }
+    entry->copy = std::move(logs);
+    weight.data = entry->copy.data();
+    weight.dtype = DType::f64;
+    return Status();
+}
+
 Status add_tensor(const Plan& plan, const WeightRef& ref, const Checkpoint& checkpoint,
-                  Allocator allocator, WeightStore* store) {
+                  Allocator allocator, Unpacked* unpacked, WeightStore* store) {
     const Slot* slot = plan.find(std::string_view(ref.slot));
     const auto found = checkpoint.tensors.find(ref.tensor);
     if (slot == nullptr || found == checkpoint.tensors.end()) {
@@ -59,6 +104,11 @@ Status add_tensor(const Plan& plan, const WeightRef& ref, const Checkpoint& chec
     }
     WeightStore::Entry entry{slot->slot, 0, {}, {}};
     entry.weight.data = found->second.data;
+    if (found->second.coding != Coding::plain) {
+        const std::shared_ptr<const Array<float>> values = unpacked->get(found->second);
+        entry.weight.data = values->data();
+        store->keep.push_back(values);
+    }
     entry.weight.dtype = found->second.dtype;
     entry.weight.shape = ref.reshape.empty() ? found->second.shape : ref.reshape;
     if ((slot->dtypes & dtype_bit(entry.weight.dtype)) == 0) {
@@ -67,6 +117,9 @@ Status add_tensor(const Plan& plan, const WeightRef& ref, const Checkpoint& chec
     }
     if (ref.transposed && entry.weight.shape.size() == 2) {
         transpose(allocator, &entry);
+    }
+    if (ref.log_of_negative) {
+        SEQMIX_TRY(log_of_negative(ref.tensor, allocator, &entry));
     }
     const Dims shape{entry.weight.shape.data(), static_cast<int32_t>(entry.weight.shape.size())};
     if (match_weight_shape(*slot, shape) < 0) {
@@ -79,7 +132,7 @@ Status add_tensor(const Plan& plan, const WeightRef& ref, const Checkpoint& chec
 }
 
 Status make_child(const ChildSpec& spec, const Checkpoint& checkpoint, Allocator allocator, Isa isa,
-                  WeightFormat format, std::shared_ptr<const LayerCore>* out) {
+                  WeightFormat format, Unpacked* unpacked, std::shared_ptr<const LayerCore>* out) {
     const Mixer* mixer = find_model_type(spec.type);
     if (mixer == nullptr) {
         mixer = find_mixer(spec.type);
@@ -93,7 +146,7 @@ Status make_child(const ChildSpec& spec, const Checkpoint& checkpoint, Allocator
     store->keep.assign(checkpoint.files.begin(), checkpoint.files.end());
     store->keep.insert(store->keep.end(), checkpoint.copies.begin(), checkpoint.copies.end());
     for (const WeightRef& ref : spec.weights) {
-        SEQMIX_TRY(add_tensor(*planned->plan, ref, checkpoint, allocator, store.get()));
+        SEQMIX_TRY(add_tensor(*planned->plan, ref, checkpoint, allocator, unpacked, store.get()));
     }
     std::shared_ptr<LayerCore> core;
     if (spec.missing.empty()) {
@@ -135,9 +188,10 @@ Status open_model(const std::string& path, const Attributes& given, Allocator al
     SEQMIX_TRY(plan_stack(checkpoint, options, spec));
     std::vector<std::shared_ptr<const LayerCore>> children;
     std::string missing;
+    Unpacked unpacked(allocator);
     for (const ChildSpec& child : spec.children) {
         std::shared_ptr<const LayerCore> core;
-        SEQMIX_TRY(make_child(child, checkpoint, allocator, isa, format, &core));
+        SEQMIX_TRY(make_child(child, checkpoint, allocator, isa, format, &unpacked, &core));
         if (!core->missing.empty() && missing.empty()) {
             missing = "tensor '" +
                       (spec.missing.empty() ? std::string("?") : spec.missing.front()) +

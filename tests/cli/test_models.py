@@ -11,6 +11,7 @@ fail where SEQMIX_REQUIRE_DATA is set. Expected logits are of an independent for
 import gzip
 import math
 import os
+import struct
 import sys
 import unittest
 
@@ -25,6 +26,55 @@ def shared(*names):
 
 def largest_difference(a, b):
     return max(abs(x - y) for x, y in zip(a, b))
+
+
+def gguf_text(text):
+    return struct.pack("<Q", len(text)) + text
+
+
+def stories_gguf():
+    """stories260K.bin and its pieces as one GGUF file in F32."""
+    with open(shared("data", "stories260k", "tok512.bin"), "rb") as file:
+        raw = file.read()
+    at, pieces = 4, []
+    while at < len(raw):
+        score, length = struct.unpack_from("<fi", raw, at)
+        pieces.append((raw[at + 8:at + 8 + length].replace(b" ", "\u2581".encode()), score))
+        at += 8 + length
+    with open(shared("data", "stories260k", "stories260K.bin"), "rb") as file:
+        raw = file.read()
+    D, I, L, H, Hk, V, M = struct.unpack_from("<7i", raw)
+    K, at, tensors = D // H * Hk, 28, {}
+    for name, layers, rows, columns in (
+            ("token_embd", 0, V, D), ("attn_norm", L, 1, D), ("attn_q", L, D, D), ("attn_k", L, K, D),
+            ("attn_v", L, K, D), ("attn_output", L, D, D), ("ffn_norm", L, 1, D), ("ffn_gate", L, I, D),
+            ("ffn_down", L, D, I), ("ffn_up", L, I, D), ("output_norm", 0, 1, D)):
+        for layer in range(max(layers, 1)):
+            full = (f"blk.{layer}." if layers else "") + name + ".weight"
+            axes = (columns,) if name.endswith("norm") else (columns, rows)
+            tensors[full] = axes, raw[at:at + 4 * rows * columns]
+            at += 4 * rows * columns
+    u32, f32, text, array = 4, 6, 8, 9
+    keys = [(b"general.architecture", text, gguf_text(b"llama")),
+            (b"llama.attention.layer_norm_rms_epsilon", f32, struct.pack("<f", 1e-5)),
+            (b"tokenizer.ggml.model", text, gguf_text(b"llama")),
+            (b"tokenizer.ggml.tokens", array,
+             struct.pack("<IQ", text, V) + b"".join(gguf_text(piece) for piece, _ in pieces)),
+            (b"tokenizer.ggml.scores", array,
+             struct.pack(f"<IQ{V}f", f32, V, *(score for _, score in pieces))),
+            (b"tokenizer.ggml.token_type", array,
+             struct.pack(f"<IQ{V}I", u32, V, *([2, 3, 3] + [6] * 256 + [1] * (V - 259))))]
+    for name, value in (("context_length", M), ("embedding_length", D), ("feed_forward_length", I), ("block_count", L),
+                        ("attention.head_count", H), ("attention.head_count_kv", Hk)):
+        keys.append((b"llama." + name.encode(), u32, struct.pack("<I", value)))
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(keys))
+    head += b"".join(gguf_text(name) + struct.pack("<I", kind) + value for name, kind, value in keys)
+    offset = 0
+    for name, (axes, data) in tensors.items():
+        head += gguf_text(name.encode()) + struct.pack(f"<I{len(axes)}QIQ", len(axes), *axes, 0, offset)
+        offset += len(data) + -len(data) % 32
+    padded = [head] + [data for _, data in tensors.values()]
+    return b"".join(part + bytes(-len(part) % 32) for part in padded)
 
 
 def seqmix_on(model, *files):
@@ -149,6 +199,31 @@ class Transformers(test_cli.Case):
                   for flag, file in (("--text", text), ("--tokens", tokens))]
         self.assertEqual(*scores)
         self.assertEqual(len(scores[0]), 64)
+
+    def test_the_same_story_from_gguf(self):
+        """With its own vocabulary, no other file: as llama.cpp's users have it."""
+        with open(shared("data", "stories260k", "expected_greedy_64.txt"), "rb") as file:
+            expected = file.read()
+        whole = stories_gguf()
+        model = self.write("stories.gguf", whole)
+        done = self.ok("run", "--threads", 1, "--model", model, "-n", 64, "--temperature", 0)
+        self.assertEqual(done.stdout, expected)
+        text = self.write("text", expected)
+        nats = [self.json(*arguments)["token_nats"] for arguments in
+                (["score", "--threads", 1, "--model", model, "--text", text],
+                 self.stories("--text", text, command="score"))]
+        self.assertEqual(*nats)
+        info = self.json("inspect", model)
+        self.assertEqual((info["format"], info["scheme"]), ("GGUF", "gguf_llama"))
+        self.assertEqual(info["parameters"], 260032)
+        # Without a vocabulary that is known it is a model of ids.
+        other = self.write("other.gguf", whole.replace(gguf_text(b"llama"), gguf_text(b"bert!")).replace(
+            gguf_text(b"bert!"), gguf_text(b"llama"), 1))
+        done = self.ok("run", "--threads", 1, "--model", other, "--tokens", self.write("ids", b"1"), "-n", 7)
+        self.assertEqual(done.stdout.split(), b"403 407 261 378 432 383 286".split())
+        self.assertIn(b"'tokenizer.ggml.model' is 'bert!', expected gpt2 or llama", done.stderr)
+        self.refused(test_cli.USAGE, "run", "--model", other, "--prompt", "a", says="is 'bert!'")
+        self.refused(test_cli.CANNOT_READ, "inspect", self.write("short.gguf", whole[:-40]), says="GGUF: tensor")
 
     def test_bytes_that_are_no_pieces(self):
         ids = self.json(*self.stories("--echo", "-n", 0, "--prompt", "caf\u00e9 \u2603"))

@@ -1,5 +1,5 @@
 // Damaged files through the C API: 2,000 random truncations and 2,000 random bit flips of each of a
-// safetensors file, its config.json, torch zip files and a saved state, with fixed seeds. Every
+// safetensors file, its config.json, torch zip files, GGUF files and a saved state, with fixed seeds. Every
 // truncation, and every flip in a saved state (it is checksummed), gives a failing status with a
 // message; every flip in the others gives that, or a model that runs: with unchanged numbers where
 // the file is a torch zip with checksums. The counts are printed.
@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "../support/gguf.h"
 #include "../support/llama2c.h"
 #include "../support/shared_data.h"
 #include "../support/torch_zip.h"
@@ -314,6 +315,78 @@ TEST_F(LoaderMutations, Llama2c) {
     }
     std::printf("llama2.c: %d bit flips of the header, %d accepted\n", kCount, ran);
     EXPECT_LT(ran, kCount / 8);  // other heads of as many columns, another sign of the vocabulary
+}
+
+// A flip in the numbers of a GGUF file is another model: the format has no checksum. One before them gives a
+// message, or, where it falls into padding or a key that means nothing here, unchanged numbers; or it is in a
+// key that is a number of the model and has other values too (the epsilon, the base of the angles).
+class GgufMutations : public LoaderMutations {
+  protected:
+    void damage_gguf(const char* name, const seqmix_test::GgufFile& file) {
+        const std::string bytes = file.bytes(), header = file.header();
+        constexpr const char* kName = "model.gguf";
+        folder_.write(kName, bytes);
+        seqmix_status status = SEQMIX_OK;
+        const Layer layer = open(&status, kName);
+        ASSERT_EQ(status, SEQMIX_OK) << seqmix_last_error();
+        std::vector<float> whole;
+        ASSERT_EQ(run(layer.get(), make_state(layer.get()).get(), &whole), SEQMIX_OK)
+            << seqmix_last_error();
+        const auto accepts = [&](const Mutation& mutation) {
+            folder_.write(kName, mutation.bytes);
+            return open_damaged(mutation.what, kName);
+        };
+        // The end of the last tensor; padding behind it may be cut off.
+        const size_t last = file.tensors.back().data.size();
+        const size_t end = bytes.size() - (file.alignment - last % file.alignment) % file.alignment;
+        const int ran = count_accepted(name, bytes, end, header.size(), accepts);
+        EXPECT_LT(ran, kCount * 3 / 4);
+
+        expected_ = whole;
+        std::mt19937_64 random(13);
+        int same = 0, refused = 0, numbers = 0;
+        for (int i = 0; i < kCount; ++i) {
+            Mutation mutation = flip(header, header.size(), random);
+            mutation.bytes += bytes.substr(header.size());
+            if (in_number_of_the_model(header, mutation.bytes)) {
+                ++numbers;
+                continue;
+            }
+            (accepts(mutation) ? same : refused) += 1;
+        }
+        expected_.clear();
+        std::printf(
+            "%s, before the numbers: %d bit flips, %d refused with a message, %d the same model, "
+            "%d in numbers of the model\n",
+            name, kCount, refused, same, numbers);
+        EXPECT_GT(refused, kCount / 2);
+        EXPECT_LT(numbers, kCount / 10);
+    }
+
+  private:
+    // Type and value of the keys that may be another number in another model.
+    static bool in_number_of_the_model(const std::string& good, const std::string& bad) {
+        size_t place = 0;
+        while (good[place] == bad[place]) ++place;
+        for (const char* key : {"layer_norm_rms_epsilon", "rope.freq_base"}) {
+            const size_t at = good.find(key);
+            const size_t type = at + std::strlen(key);
+            if (at != std::string::npos && place >= type && place < type + 8) return true;
+        }
+        return false;
+    }
+};
+
+TEST_F(GgufMutations, Mamba) {
+    seqmix_test::GgufFile file = seqmix_test::small_gguf_mamba(seqmix_test::GgufType::q8_0);
+    file.key("general.name", "small").texts("tokenizer.ggml.tokens", {"a", "b", "c"});
+    damage_gguf("GGUF mamba", file);
+}
+
+TEST_F(GgufMutations, Llama) {
+    seqmix_test::GgufFile file = seqmix_test::small_gguf_llama();
+    file.key("llama.rope.freq_base", 10000.0f).numbers("tokenizer.ggml.scores", 6, 4, {0, 0});
+    damage_gguf("GGUF llama", file);
 }
 
 // A program in place of the state dict: nothing runs, and the message names what it wanted.

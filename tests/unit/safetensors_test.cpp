@@ -243,7 +243,7 @@ TEST(Checkpoint, RefusesOtherContainersByName) {
     EXPECT_CONTAINS(open_fails(folder.path(), SEQMIX_ERR_IO), "holds none of model.safetensors, ");
     EXPECT_CONTAINS(open_fails(folder.write("a.pt", "PK\x03\x04 and more"), SEQMIX_ERR_BAD_FORMAT),
                     "torch zip: ");
-    EXPECT_CONTAINS(open_fails(folder.write("a", "GGUF\x03"), SEQMIX_ERR_UNSUPPORTED), "GGUF");
+    EXPECT_CONTAINS(open_fails(folder.write("a", "GGUF\x03"), SEQMIX_ERR_BAD_FORMAT), "GGUF");
     EXPECT_CONTAINS(open_fails(folder.write("b.gguf", ""), SEQMIX_ERR_UNSUPPORTED), "GGUF");
     EXPECT_CONTAINS(open_fails(folder.write("old.pth", "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9"),
                                SEQMIX_ERR_UNSUPPORTED),

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "models/formats/gguf.h"
 #include "models/formats/llama2c.h"
 #include "models/formats/safetensors.h"
 #include "models/formats/shards.h"
@@ -17,9 +18,9 @@ constexpr size_t kMaxConfig = size_t{16} << 20;
 constexpr const char* kSafetensors = "safetensors";
 constexpr const char* kTorchZip = "torch zip";
 constexpr const char* kLlama2c = "llama2.c";
+constexpr const char* kGguf = "GGUF";
 constexpr const char* kTorchLegacy = "torch file from before version 1.6: not supported";
 constexpr const char* kTar = "tar file: not supported";
-constexpr const char* kGguf = "GGUF: not yet supported";
 
 bool begins_with(std::string_view bytes, std::string_view magic, size_t offset = 0) {
     return bytes.size() >= offset + magic.size() && bytes.substr(offset, magic.size()) == magic;
@@ -31,9 +32,6 @@ bool is_safetensors(std::string_view bytes) { return bytes.size() > 8 && bytes[8
 // What a file is that is neither safetensors nor a zip: by its first bytes, then by its name. Null
 // when nothing is known against it.
 const char* foreign_format(std::string_view bytes, const std::string& path) {
-    if (begins_with(bytes, "GGUF")) {
-        return kGguf;
-    }
     if (begins_with(bytes, "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46")) {
         return kTorchLegacy;
     }
@@ -41,7 +39,7 @@ const char* foreign_format(std::string_view bytes, const std::string& path) {
         return kTar;
     }
     if (path.ends_with(".gguf")) {
-        return kGguf;
+        return "not GGUF by its first bytes: not supported";
     }
     for (const char* extension : {".pt", ".pth", ".ckpt", ".bin"}) {
         if (path.ends_with(extension)) {
@@ -82,6 +80,11 @@ Status read_config(const std::string& folder, Checkpoint& out) {
 Status parse_file(std::string_view bytes, const std::string& path, const char** format,
                   TensorFile& out) {
     *format = kSafetensors;
+    // A header of safetensors with these first bytes would be longer than any.
+    if (is_gguf(bytes)) {
+        *format = kGguf;
+        return parse_gguf(bytes.data(), bytes.size(), path, out);
+    }
     if (!is_safetensors(bytes)) {
         if (is_zip(bytes)) {
             *format = kTorchZip;
@@ -145,10 +148,11 @@ Status read_folder(const std::string& folder, TensorFile& out, Checkpoint& check
     return fail(SEQMIX_ERR_IO, "checkpoint '", folder, "' holds none of ", names);
 }
 
-// What `content` holds goes to `checkpoint`.
+// What `content` holds goes to `checkpoint`. What a file says of its model beats a config.json.
 void take(TensorFile&& content, Checkpoint& checkpoint) {
     checkpoint.tensors = std::move(content.tensors);
     checkpoint.metadata = std::move(content.metadata);
+    if (content.config != nullptr) checkpoint.config = std::move(content.config);
     checkpoint.copies = std::move(content.copies);
 }
 
@@ -174,7 +178,7 @@ Status open_checkpoint(const std::string& path, Checkpoint& out) {
             checkpoint.format = format;
             break;
     }
-    SEQMIX_TRY(read_config(folder, checkpoint));
+    if (content.config == nullptr) SEQMIX_TRY(read_config(folder, checkpoint));
     take(std::move(content), checkpoint);
     for (const auto& file : checkpoint.files) {
         checkpoint.bytes += file->size();

@@ -1,8 +1,8 @@
 // A checkpoint: named tensors from one or more files, and the config.json beside them.
 //
-// A path is a file, safetensors, torch zip or llama2.c whatever its name, or a folder that is searched for
-// model.safetensors, its index of shards, pytorch_model.bin, its index, and weights.ckpt. Other
-// containers (GGUF, torch files from before version 1.6, tar) are recognised and refused by name.
+// A path is a file, safetensors, torch zip, GGUF or llama2.c whatever its name, or a folder that is searched
+// for model.safetensors, its index of shards, pytorch_model.bin, its index, and weights.ckpt. Other
+// containers (torch files from before version 1.6, tar) are recognised and refused by name.
 #pragma once
 
 #include <cstddef>
@@ -19,10 +19,11 @@
 namespace seqmix {
 
 struct Checkpoint {
-    std::string format;  // "safetensors", "torch zip", or either with " shards"; "llama2.c"
+    std::string format;  // "safetensors", "torch zip", or either with " shards"; "llama2.c", "GGUF"
     TensorMap tensors;   // point into `files` and `copies`
     Metadata metadata;
-    std::shared_ptr<const Json> config;  // an object; null when there is no config.json
+    // An object: the keys of a GGUF file, else config.json; null when there is none.
+    std::shared_ptr<const Json> config;
     // Both to be held as long as a tensor is in use.
     FileList files;
     std::vector<std::shared_ptr<const void>> copies;

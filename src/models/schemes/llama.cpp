@@ -1,17 +1,21 @@
-// Models like Llama: RMSNorm, rotary attention with grouped heads, SwiGLU. Two sets of names:
+// Models like Llama: RMSNorm, rotary attention with grouped heads, SwiGLU. Three sets of names:
 //
 //   transformers  model.embed_tokens  model.layers.{L}.{input_layernorm,self_attn.{q,k,v,o}_proj,
 //                 post_attention_layernorm,mlp.{gate,up,down}_proj}  model.norm  lm_head
 //   Meta's        tok_embeddings  layers.{L}.{attention_norm,attention.{wq,wk,wv,wo},ffn_norm,
 //                 feed_forward.{w1,w3,w2}}  norm  output: what llama2.c's files get here
+//   llama.cpp's   token_embd  blk.{L}.{attn_norm,attn_{q,k,v,output} or attn_{qkv,output},ffn_norm,
+//                 ffn_{gate,up,down}}  output_norm  output  rope_freqs: of GGUF files
 //
-// The first has q and k in rows for pairs (i, i + d/2), the second for pairs (2i, 2i + 1). A layer is two
+// The first has q and k in rows for pairs (i, i + d/2), the others for pairs (2i, 2i + 1). A layer is two
 // blocks: x + attention(norm x), then x + mlp(norm x).
+#include <cmath>
 #include <cstdlib>
 #include <string>
 
 #include "contract/schema.h"
 #include "models/formats/json.h"
+#include "models/schemes/gguf_keys.h"
 #include "models/schemes/schemes.h"
 
 namespace seqmix {
@@ -19,9 +23,10 @@ namespace {
 
 constexpr const char* kLlama = "llama";
 constexpr const char* kMeta = "llama2c";
+constexpr const char* kGguf = "gguf_llama";
 constexpr const char* kSource = "config.json";
 
-// Names of one of the two sets, after the prefix.
+// Names of one of the sets, after the prefix.
 struct Names {
     const char *embedding, *norm, *head, *layers;
     const char *attention_norm, *q, *k, *v, *o, *mlp_norm, *gate, *up, *down;
@@ -38,6 +43,15 @@ constexpr Names kMetas = {
     ".attention_norm.weight", ".attention.wq",    ".attention.wk",    ".attention.wv",
     ".attention.wo",          ".ffn_norm.weight", ".feed_forward.w1", ".feed_forward.w3",
     ".feed_forward.w2"};
+constexpr Names kLlamaCpps = {"token_embd.weight", "output_norm.weight",
+                              "output.weight",     "blk.",
+                              ".attn_norm.weight", ".attn_q",
+                              ".attn_k",           ".attn_v",
+                              ".attn_output",      ".ffn_norm.weight",
+                              ".ffn_gate",         ".ffn_up",
+                              ".ffn_down"};
+constexpr const char* kFusedQkv = ".attn_qkv";  // llama.cpp's alone
+constexpr const char* kRopeFactors = "rope_freqs.weight";
 
 constexpr const char* kPrefixes[] = {"model.", ""};
 
@@ -58,9 +72,10 @@ struct Facts {
     const Names* names;
     std::string prefix;
     int64_t layers = 0, heads = 0, kv_heads = 0, head_dim = 0, max_tokens = 2048;
-    bool qkv_bias = false, out_bias = false, mlp_bias = false, tied = false;
+    bool qkv_bias = false, out_bias = false, mlp_bias = false, tied = false, fused = false;
     double norm_eps = 1e-6;
-    Attributes rotary;  // mixer.rotary, mixer.rope_*
+    Attributes rotary;               // mixer.rotary, mixer.rope_*
+    const GgufKeys* keys = nullptr;  // of a GGUF file
 };
 
 // ------------------------------------------------------------------ config.json of transformers
@@ -203,7 +218,7 @@ Status read_config(const Json& config, Facts* facts) {
     return read_rotary(config, facts);
 }
 
-// ------------------------------------------------------------------ both
+// ------------------------------------------------------------------ all
 
 // A number of the file's metadata, which its reader has written.
 int64_t metadata_number(const Checkpoint& checkpoint, const char* key) {
@@ -239,9 +254,14 @@ void expect_layer(const Facts& facts, int64_t layer, int64_t head_dim, NameTable
     };
     size_t child = out.add_child("block", "block");
     table.expect(child, prefix + n.attention_norm, "norm.weight", "D");
-    map(child, n.q, "q", q, "D", facts.qkv_bias);
-    map(child, n.k, "k", kv, "D", facts.qkv_bias);
-    map(child, n.v, "v", kv, "D", facts.qkv_bias);
+    if (facts.fused) {
+        const int64_t rows = (facts.heads + 2 * facts.kv_heads) * head_dim;
+        map(child, kFusedQkv, "qkv", std::to_string(rows), "D", facts.qkv_bias);
+    } else {
+        map(child, n.q, "q", q, "D", facts.qkv_bias);
+        map(child, n.k, "k", kv, "D", facts.qkv_bias);
+        map(child, n.v, "v", kv, "D", facts.qkv_bias);
+    }
     map(child, n.o, "out", "D", q, facts.out_bias);
     table.ignore(prefix + ".self_attn.rotary_emb.inv_freq");
     child = out.add_child("block", "block");
@@ -275,6 +295,7 @@ void set_attributes(const Facts& facts, int64_t head_dim, const NameTable& table
                 attributes.set("mixer.n_kv_heads", facts.kv_heads);
                 attributes.set("mixer.head_dim", head_dim);
                 attributes.set("mixer.max_tokens", facts.max_tokens);
+                attributes.set("mixer.qkv", std::string(facts.fused ? "fused" : "separate"));
                 attributes.set("mixer.qkv_bias", facts.qkv_bias);
                 attributes.set("mixer.out_bias", facts.out_bias);
                 for (const auto& [name, value] : facts.rotary) attributes.set(name, value);
@@ -314,10 +335,129 @@ Status plan(const Facts& facts, TensorNames& names, bool lenient, StackSpec& out
     table.expect(child, facts.tied ? embedding : n.head, "weight", "V,D");
     SEQMIX_TRY(table.match(lenient, out));
     table.solve();
+    if (facts.keys != nullptr) {
+        SEQMIX_TRY(facts.keys->cross_check("embedding_length", 'D', table));
+        SEQMIX_TRY(facts.keys->cross_check("feed_forward_length", 'J', table));
+    }
     SEQMIX_TRY(table.verify());
     SEQMIX_TRY(check_heads(facts, table));
     set_attributes(facts, head_dim, table, out);
     return {};
+}
+
+// ------------------------------------------------------------------ keys of GGUF
+
+// Divisors of the frequencies (Llama 3.1's scaling, as llama.cpp keeps it): LongRoPE's, the same at
+// every length.
+Status read_rope_factors(TensorNames::Entry* entry, int64_t head_dim, double factor, Facts* facts) {
+    entry->used = true;
+    const StoredTensor& tensor = *entry->tensor;
+    if (tensor.shape != std::vector<int64_t>{head_dim / 2} || tensor.dtype != DType::f32 ||
+        tensor.coding != Coding::plain) {
+        return fail(SEQMIX_ERR_SHAPE, kGguf, ": tensor ", in_quotes(*entry->stored_name),
+                    " has shape ",
+                    Dims{tensor.shape.data(), static_cast<int32_t>(tensor.shape.size())}, " ",
+                    tensor.dtype_text, ", expected (", head_dim / 2, ") F32");
+    }
+    std::vector<double> divisors;
+    for (int64_t i = 0; i < head_dim / 2; ++i) {
+        const double value =
+            element_to_f64(static_cast<const char*>(tensor.data) + i * 4, DType::f32);
+        if (!(value > 0 && std::isfinite(value))) {
+            return fail(SEQMIX_ERR_BAD_FORMAT, kGguf, ": tensor ", in_quotes(*entry->stored_name),
+                        " holds ", value, " at ", i, ", expected divisors above 0");
+        }
+        divisors.push_back(value * factor);
+    }
+    facts->rotary.set("mixer.rope_scaling", std::string("longrope"));
+    facts->rotary.set("mixer.rope_original_length", facts->max_tokens);
+    facts->rotary.set("mixer.rope_attention_factor", 1.0);
+    facts->rotary.set("mixer.rope_short_factors", divisors);
+    facts->rotary.set("mixer.rope_long_factors", std::move(divisors));
+    return {};
+}
+
+// What else yarn has was found absent before.
+Status read_yarn(const GgufKeys& keys, double factor, Facts* facts) {
+    std::optional<double> attention, older, fast, slow;
+    int64_t original = facts->max_tokens;
+    SEQMIX_TRY(keys.size("rope.scaling.original_context_length", &original));
+    SEQMIX_TRY(keys.number("rope.scaling.attn_factor", &attention));
+    SEQMIX_TRY(keys.number("rope.scaling.yarn_attn_factor", &older));
+    SEQMIX_TRY(keys.number("rope.scaling.yarn_beta_fast", &fast));
+    SEQMIX_TRY(keys.number("rope.scaling.yarn_beta_slow", &slow));
+    const double growth = factor > 1 ? 0.1 * std::log(factor) + 1 : 1.0;
+    facts->rotary.set("mixer.rope_scaling", std::string("yarn"));
+    facts->rotary.set("mixer.rope_original_length", original);
+    facts->rotary.set("mixer.rope_attention_factor",
+                      growth * attention.value_or(1) * older.value_or(1));
+    if (fast) facts->rotary.set("mixer.rope_beta_fast", *fast);
+    if (slow) facts->rotary.set("mixer.rope_beta_slow", *slow);
+    return {};
+}
+
+Status read_rotary(const GgufKeys& keys, TensorNames& names, Facts* facts) {
+    facts->rotary.set("mixer.rotary", std::string("interleaved"));
+    int64_t turned = facts->head_dim;
+    std::optional<double> theta, given, older;
+    std::optional<std::string> kind;
+    SEQMIX_TRY(keys.size("rope.dimension_count", &turned));
+    SEQMIX_TRY(keys.number("rope.freq_base", &theta));
+    SEQMIX_TRY(keys.text("rope.scaling.type", &kind));
+    SEQMIX_TRY(keys.number("rope.scaling.factor", &given));
+    SEQMIX_TRY(keys.number("rope.scale_linear", &older));
+    if (turned != facts->head_dim) {
+        return fail(SEQMIX_ERR_UNSUPPORTED, kGguf, ": 'llama.rope.dimension_count' is ", turned,
+                    ", expected the width of a head, ", facts->head_dim);
+    }
+    if (kind && *kind != "none" && *kind != "linear" && *kind != "yarn") {
+        return fail(SEQMIX_ERR_UNSUPPORTED, kGguf, ": 'llama.rope.scaling.type' is ",
+                    in_quotes(*kind, 40), ", expected none, linear or yarn");
+    }
+    const std::string scaling = kind.value_or("linear");
+    double factor = given.value_or(older.value_or(1));
+    factor = factor == 0 || scaling == "none" ? 1 : factor;
+    facts->rotary.set("mixer.rope_theta", theta.value_or(10000));
+    facts->rotary.set("mixer.rope_factor", factor);
+    TensorNames::Entry* factors = names.find(kRopeFactors);
+    if (scaling == "yarn" && factors != nullptr) {
+        return fail(SEQMIX_ERR_UNSUPPORTED, kGguf,
+                    ": 'llama.rope.scaling.type' is yarn and tensor '", kRopeFactors,
+                    "' is there, expected one of the two");
+    }
+    if (scaling == "yarn") return read_yarn(keys, factor, facts);
+    if (factors != nullptr) return read_rope_factors(factors, facts->head_dim, factor, facts);
+    if (factor != 1) facts->rotary.set("mixer.rope_scaling", std::string("linear"));
+    return {};
+}
+
+Status read_keys(const GgufKeys& keys, TensorNames& names, Facts* facts) {
+    SEQMIX_TRY(keys.check_layers(facts->layers));
+    SEQMIX_TRY(keys.norm_eps(&facts->norm_eps));
+    // Experts, windows, what Granite and others multiply by, and the rest of yarn.
+    SEQMIX_TRY(keys.refuse({"expert_count", "attention.sliding_window", "attention.clamp_kqv",
+                            "attention.scale", "attn_logit_softcapping", "final_logit_softcapping",
+                            "use_parallel_residual", "rope.scaling.yarn_log_multiplier"}));
+    SEQMIX_TRY(keys.refuse(
+        {"logit_scale", "residual_scale", "embedding_scale", "rope.scaling.yarn_ext_factor"}, 1));
+    SEQMIX_TRY(keys.size("attention.head_count", &facts->heads));
+    if (facts->heads < 1) {
+        return fail(SEQMIX_ERR_BAD_FORMAT, kGguf, ": there is no key 'llama.attention.head_count'");
+    }
+    facts->kv_heads = facts->heads;
+    SEQMIX_TRY(keys.size("attention.head_count_kv", &facts->kv_heads));
+    SEQMIX_TRY(keys.size("context_length", &facts->max_tokens));
+    const TensorNames::Entry* entry = names.find(kLlamaCpps.embedding);
+    const bool sized = entry != nullptr && entry->tensor->shape.size() == 2;
+    facts->head_dim = sized ? entry->tensor->shape[1] / facts->heads : 0;
+    SEQMIX_TRY(keys.size("attention.key_length", &facts->head_dim));
+    int64_t values = facts->head_dim;
+    SEQMIX_TRY(keys.size("attention.value_length", &values));
+    if (values != facts->head_dim) {
+        return fail(SEQMIX_ERR_UNSUPPORTED, kGguf, ": 'llama.attention.value_length' is ", values,
+                    ", expected that of the keys, ", facts->head_dim);
+    }
+    return read_rotary(keys, names, facts);
 }
 
 }  // namespace
@@ -370,6 +510,23 @@ Status plan_llama2c(const Checkpoint& checkpoint, TensorNames& names, bool lenie
     facts.tied = !names.has(kMetas.head);
     facts.norm_eps = 1e-5;
     facts.rotary.set("mixer.rotary", std::string("interleaved"));
+    return plan(facts, names, lenient, out);
+}
+
+Status plan_gguf_llama(const GgufKeys& keys, TensorNames& names, bool lenient, StackSpec& out) {
+    out.scheme = kGguf;
+    Facts facts{};
+    facts.scheme = kGguf;
+    facts.names = &kLlamaCpps;
+    facts.keys = &keys;
+    const char* layers = kLlamaCpps.layers;
+    SEQMIX_TRY(names.count_layers(layers, &facts.layers));
+    facts.fused = names.has_in_layers(layers, ".attn_qkv.weight");
+    facts.qkv_bias = names.has_in_layers(layers, facts.fused ? ".attn_qkv.bias" : ".attn_q.bias");
+    facts.out_bias = names.has_in_layers(layers, ".attn_output.bias");
+    facts.mlp_bias = names.has_in_layers(layers, ".ffn_gate.bias");
+    facts.tied = !names.has(kLlamaCpps.head);
+    SEQMIX_TRY(read_keys(keys, names, &facts));
     return plan(facts, names, lenient, out);
 }
 

@@ -280,12 +280,13 @@ std::string NameTable::origin(char letter) const {
     return tensor == nullptr ? text : text + " (from tensor " + in_quotes(*tensor) + ")";
 }
 
-Status NameTable::cross_check(char letter, const std::string& key, int64_t value) const {
+Status NameTable::cross_check(char letter, const std::string& key, int64_t value,
+                              const char* source) const {
     if (size(letter) == 0 || size(letter) == value) {
         return {};
     }
-    return fail(SEQMIX_ERR_SHAPE, scheme_, ": the tensors have ", origin(letter),
-                ", but config.json gives ", value, " by '", key, "'");
+    return fail(SEQMIX_ERR_SHAPE, scheme_, ": the tensors have ", origin(letter), ", but ", source,
+                " gives ", value, " by '", key, "'");
 }
 
 Status NameTable::verify_shape(const Expected& expected) const {

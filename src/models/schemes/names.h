@@ -73,8 +73,9 @@ class NameTable {
     int64_t size(char letter) const { return sizes_[index(letter)]; }
     // For a size that no tensor gave.
     void set_default(char letter, int64_t value);
-    // The tensors' size must be the config's.
-    Status cross_check(char letter, const std::string& key, int64_t value) const;
+    // The tensors' size must be the one that `source` gives.
+    Status cross_check(char letter, const std::string& key, int64_t value,
+                       const char* source = "config.json") const;
     // The size's value and the tensor it came from, for messages: "d_model 32 (from tensor ...)".
     std::string origin(char letter) const;
     // Every size known and in range, every tensor of its shape and of a type that weights have.

@@ -25,7 +25,8 @@ enum Scheme : uint8_t {
     kH3,
     kGpt,
     kLlama,
-    kLlama2c
+    kLlama2c,
+    kGguf
 };
 
 struct Known {
@@ -51,6 +52,7 @@ constexpr Known kKnown[] = {
     {kGpt, "gpt2", "h.0.attn.c_attn.weight"},
     {kLlama, "llama", "layers.0.self_attn.q_proj.weight with input_layernorm and mlp.gate_proj"},
     {kLlama2c, "llama2c", "layers.0.attention.wq.weight, from a .bin of llama2.c"},
+    {kGguf, "gguf", "general.architecture llama or mamba, of a GGUF file"},
 };
 
 // Models that users have and the library does not run yet: part of a name, and what it tells.
@@ -61,7 +63,6 @@ constexpr struct {
     {".mixer.dt_bias", "Mamba-2"},  {".mamba.", "a hybrid of Mamba and attention"},
     {".mixer.filter_fn.", "Hyena"}, {"kernel.inv_dt", "S4"},
     {"kernel.log_dt", "S4"},        {"kernel.log_A_real", "S4D"},
-    {"token_embd.", "GGUF"},
 };
 
 const char* recognised(const TensorNames& names) {
@@ -87,6 +88,9 @@ std::string known_schemes() {
 // incomplete file should be called incomplete, not unknown.
 std::vector<Scheme> candidates(const TensorNames& names, const Json* config) {
     std::vector<Scheme> result;
+    if (is_gguf(config)) {  // which names its model
+        return {kGguf};
+    }
     constexpr std::string_view kLayers = "backbone.layers.";
     const bool mamba1 = names.has_in_layers(kLayers, ".mixer.A_log") ||
                         names.has_in_layers(kLayers, ".mixer.x_proj.weight") ||
@@ -230,6 +234,7 @@ Status plan_stack(const Checkpoint& checkpoint, const PlanOptions& options, Stac
             case kGpt: return plan_gpt(checkpoint, names, lenient, scheme_options, out);
             case kLlama: return plan_llama(checkpoint, names, lenient, out);
             case kLlama2c: return plan_llama2c(checkpoint, names, lenient, out);
+            case kGguf: return plan_gguf(checkpoint, names, lenient, out);
             case kS4Block: return plan_s4_block(names, lenient, scheme_options, out);
         }
         return fail(SEQMIX_ERR_INTERNAL, "plan_stack: scheme ", static_cast<int32_t>(scheme));

@@ -34,6 +34,10 @@ Status plan_llama(const Checkpoint& checkpoint, TensorNames& names, bool lenient
 bool is_llama2c(const TensorNames& names);
 Status plan_llama2c(const Checkpoint& checkpoint, TensorNames& names, bool lenient, StackSpec& out);
 
+// What a GGUF file's keys call its architecture decides.
+bool is_gguf(const Json* config);
+Status plan_gguf(const Checkpoint& checkpoint, TensorNames& names, bool lenient, StackSpec& out);
+
 bool is_s4_classifier(const TensorNames& names);
 Status plan_s4_classifier(TensorNames& names, bool lenient, SchemeOptions& options, StackSpec& out);
 bool is_s4_model(const TensorNames& names);

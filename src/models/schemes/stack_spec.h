@@ -30,6 +30,7 @@ struct WeightRef {
     std::string tensor;            // in Checkpoint::tensors
     std::vector<int64_t> reshape;  // empty: as stored
     bool transposed = false;       // stored (in,out) for a slot (out,in)
+    bool log_of_negative = false;  // stored -exp(w) for a slot w: A of Mamba for A_log
 };
 
 struct ChildSpec {

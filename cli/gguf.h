@@ -1,0 +1,18 @@
+// The vocabulary of a GGUF file, the keys tokenizer.ggml.*, as a tokenizer: of the models `gpt2`
+// (byte-level byte-pair encoding, where `pre` names GPT-2's pattern) and `llama` (pieces with scores).
+// The library has read the file already; of it, only the keys are read here.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "tokenizer.h"
+
+namespace seqmix_cli {
+
+// Null where there is no vocabulary that is known here: `why` then says what there is.
+std::unique_ptr<const Tokenizer> read_gguf_tokenizer(const std::string& path, int64_t vocab,
+                                                     std::string* why);
+
+}  // namespace seqmix_cli
