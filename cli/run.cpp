@@ -87,6 +87,37 @@ std::string rate_text(double value) {
 
 Json rate_json(double value) { return value > 0 ? Json(value) : Json(); }
 
+// A saved session or an empty state: its tokens that are not read yet go to `input`.
+State starting_state(const GenerateOptions& options, const Model& model, Generator* generator,
+                     std::vector<int64_t>* input) {
+    if (options.load_state.empty()) {
+        return model.new_state();
+    }
+    const Session session = read_session(options.load_state);
+    model.check_tokens(session.pending, options.load_state);
+    State state = load_blob(model, session.blob, options.load_state, options.accept_other_weights);
+    if (state_positions(state.get(), options.load_state).size() != 1) {
+        throw Failure(kCannotRead, options.load_state + ": the state has more than one row");
+    }
+    *input = session.pending;
+    if (session.generator && !options.seed_given) {
+        *generator = Generator(*session.generator);
+    }
+    return state;
+}
+
+// `before`: the token before the first of those generated.
+Json text_json(const Model& model, const std::vector<int64_t>& generated, int64_t before) {
+    if (!model.text()) {
+        return Json();
+    }
+    std::string bytes;
+    for (size_t i = 0; i < generated.size(); ++i) {
+        bytes += model.text_of(generated[i], i == 0 ? before : generated[i - 1]);
+    }
+    return bytes;
+}
+
 }  // namespace
 
 int run_generate(const GenerateOptions& options) {
@@ -94,23 +125,9 @@ int run_generate(const GenerateOptions& options) {
     const bool json = options.common.json;
 
     // Where to start: a saved session, the prompt, or both.
-    State state;
     std::vector<int64_t> input;
     Generator generator(options.seed);
-    if (!options.load_state.empty()) {
-        const Session session = read_session(options.load_state);
-        model.check_tokens(session.pending, options.load_state);
-        state = load_blob(model, session.blob, options.load_state, options.accept_other_weights);
-        if (state_positions(state.get(), options.load_state).size() != 1) {
-            throw Failure(kCannotRead, options.load_state + ": the state has more than one row");
-        }
-        input = session.pending;
-        if (session.generator && !options.seed_given) {
-            generator = Generator(*session.generator);
-        }
-    } else {
-        state = model.new_state();
-    }
+    const State state = starting_state(options, model, &generator, &input);
     const std::vector<int64_t> prompt = prompt_ids(options, model);
     input.insert(input.end(), prompt.begin(), prompt.end());
     if (input.empty()) {
@@ -184,16 +201,8 @@ int run_generate(const GenerateOptions& options) {
     }
     const uint64_t state_size = seqmix_state_bytes(state.get());
     if (json) {
-        Json text;
-        if (model.text()) {
-            std::string bytes;
-            for (size_t i = 0; i < generated.size(); ++i) {
-                bytes += model.text_of(generated[i], i == 0 ? before : generated[i - 1]);
-            }
-            text = bytes;
-        }
         Json result{{"tokens", generated},
-                    {"text", text},
+                    {"text", text_json(model, generated, before)},
                     {"prefill_tokens_per_s", rate_json(rates.prefill)},
                     {"decode_tokens_per_s", rate_json(rates.decode)},
                     {"state_bytes", state_size},

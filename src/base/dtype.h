@@ -14,8 +14,11 @@ enum class DType : uint8_t { f32, f64, f16, bf16, i8, u8, boolean, i32, i64, unk
 using DTypeSet = uint32_t;
 constexpr DTypeSet dtype_bit(DType type) { return 1u << static_cast<uint32_t>(type); }
 constexpr DTypeSet kF32 = dtype_bit(DType::f32);
-constexpr DTypeSet kReal = kF32 | dtype_bit(DType::f64);
-constexpr DTypeSet kWeight = kReal | dtype_bit(DType::f16) | dtype_bit(DType::bf16);
+// Of tensors that kernels use where they lie, and of states: halves would lose what those carry on.
+constexpr DTypeSet kSingle = kF32 | dtype_bit(DType::f64);
+// Of inputs and outputs: halves are widened, exactly, and rounded to the nearest, ties to even.
+constexpr DTypeSet kReal = kSingle | dtype_bit(DType::f16) | dtype_bit(DType::bf16);
+constexpr DTypeSet kWeight = kReal;
 constexpr DTypeSet kI32 = dtype_bit(DType::i32);
 constexpr DTypeSet kI64 = dtype_bit(DType::i64);
 
@@ -109,6 +112,55 @@ inline float f16_to_f32(uint16_t bits) {
     std::memcpy(&value, &wide, sizeof value);
     return value;
 }
+
+// To the nearest, ties to even; a NaN stays one.
+inline uint16_t f32_to_bf16(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+    return static_cast<uint16_t>(nan ? (bits >> 16) | 0x40u : rounded);
+}
+
+inline uint16_t f32_to_f16(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    const uint32_t sign = (bits >> 16) & 0x8000u, magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u) {
+        return static_cast<uint16_t>(sign | 0x7e00u);
+    }
+    if (magnitude >= 0x477ff000u) {  // 65520 and above: nearest is infinity
+        return static_cast<uint16_t>(sign | 0x7c00u);
+    }
+    if (magnitude < 0x38800000u) {  // below 2^-14: a multiple of 2^-24, by adding 2^-1 in f32
+        float positive;
+        std::memcpy(&positive, &magnitude, sizeof positive);
+        positive += 0.5f;
+        uint32_t sum;
+        std::memcpy(&sum, &positive, sizeof sum);
+        return static_cast<uint16_t>(sign | (sum - 0x3f000000u));
+    }
+    const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
+    return static_cast<uint16_t>(sign | ((rounded - (112u << 23)) >> 13));
+}
+
+// Towards zero, with the last bit set where that is not exact: rounding that again, to fewer bits, is
+// as good as rounding the double.
+inline float to_odd(double value) {
+    auto single = static_cast<float>(value);
+    if (static_cast<double>(single) == value || single != single) {
+        return single;
+    }
+    uint32_t bits;
+    std::memcpy(&bits, &single, sizeof bits);
+    const double magnitude = value < 0 ? -value : value;
+    const float positive = single < 0 ? -single : single;
+    bits -= static_cast<double>(positive) > magnitude ? 1u : 0u;
+    bits |= 1u;
+    std::memcpy(&single, &bits, sizeof single);
+    return single;
+}
+inline float to_odd(float value) { return value; }
 
 // One element of any numeric dtype as a double. `data` may be misaligned.
 double element_to_f64(const void* data, DType type);

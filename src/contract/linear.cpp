@@ -24,15 +24,6 @@ int64_t scratch_floats() {
     return (most + 15) / 16 * 16;  // no cache line is shared between workers
 }
 
-uint16_t nearest_bf16(float value) {
-    uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) {
-        return static_cast<uint16_t>((bits >> 16) | 0x40u);  // a NaN stays one
-    }
-    return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
-
 float element(const Weight& weight, int64_t i) {
     const auto* bytes = static_cast<const unsigned char*>(weight.data);
     return static_cast<float>(element_to_f64(bytes + i * dtype_size(weight.dtype), weight.dtype));
@@ -43,7 +34,7 @@ float element(const Weight& weight, int64_t i) {
 void Linear::make_bf16(const Weight& weight, Allocator allocator) {
     bf16_ = Array<uint16_t>(out_ * in_, allocator);
     for (int64_t i = 0; i < out_ * in_; ++i) {
-        bf16_[i] = nearest_bf16(element(weight, i));
+        bf16_[i] = f32_to_bf16(element(weight, i));
     }
 }
 

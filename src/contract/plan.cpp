@@ -186,7 +186,7 @@ Status resolve_slots(const Schema& schema, Plan& plan) {
         plan.states.push_back(state);
     }
     for (const StateSlot& state : state_slots(schema)) {
-        SEQMIX_TRY(add_slot({state.slot, state.name.c_str(), state.role, true, kReal,
+        SEQMIX_TRY(add_slot({state.slot, state.name.c_str(), state.role, true, kSingle,
                              state.shape.c_str(), state.doc},
                             plan));
     }

@@ -15,7 +15,7 @@ constexpr AttributeSpec kAttributes[] = {
 };
 constexpr SlotSpec kSlots[] = {
     {kX, "x", Role::input, false, kReal, "(B,T,I)", "input"},
-    {kY, "y", Role::output, false, kReal, "(B,T,O)", "output", nullptr, true},
+    {kY, "y", Role::output, false, kSingle, "(B,T,O)", "output", nullptr, true},
     {kWeightSlot, "weight", Role::weight, false, kWeight, "(O,I)", "the matrix"},
     {kBias, "bias", Role::weight, false, kWeight, "(O)", "added to the sums"},
 };

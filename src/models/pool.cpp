@@ -17,7 +17,7 @@ constexpr AttributeSpec kAttributes[] = {
 };
 constexpr SlotSpec kSlots[] = {
     {kX, "x", Role::input, false, kReal, "(B,T,D)", "input"},
-    {kY, "y", Role::output, false, kReal, "(R,D)",
+    {kY, "y", Role::output, false, kSingle, "(R,D)",
      "the mean, or last token, of each row; zeros for a row without tokens", nullptr, true},
 };
 constexpr StateSpec kStates[] = {

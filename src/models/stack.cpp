@@ -22,9 +22,9 @@ constexpr SlotSpec kSlots[] = {
     {kTokens, "tokens", Role::input, true, kI32 | kI64, "(B,T)", "token ids", "V"},
     {kX, "x", Role::input, true, kReal, "(B,T,I)", "input of the encoder"},
     {kEmbeds, "embeds", Role::input, true, kReal, "(B,T,D)", "enters after the embedding"},
-    {kLogits, "logits", Role::output, true, kReal, "(B,T,V)|(R,V)",
+    {kLogits, "logits", Role::output, true, kSingle, "(B,T,V)|(R,V)",
      "the head's output; (R,V) where the model pools over time", nullptr, true},
-    {kLogitsLast, "logits_last", Role::output, true, kReal, "(R,V)",
+    {kLogitsLast, "logits_last", Role::output, true, kSingle, "(R,V)",
      "logits at each row's last true token; zeros for a row without tokens", nullptr, true},
     {kHidden, "hidden", Role::output, true, kReal, "(B,T,D)", "what the last layer gives the head"},
 };

@@ -507,7 +507,7 @@ void ForwardCall::read_inputs(Call& call) {
                 pack_tokens(view, buffers_.step, width, call, static_cast<T*>(buffers_.staging[i]));
             }
         } else if (kind == SlotKind::row) {
-            if (!real64 && view.aligned()) {
+            if (!real64 && view.dtype == real && view.aligned()) {
                 matrix = {view.data, view.strides[0], args_.variants[i]};
             }
         } else if (view.dtype == real && view.aligned() && view.dense_from(0)) {

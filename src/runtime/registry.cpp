@@ -123,7 +123,8 @@ std::string schema_json(const Schema& schema) {
     out.end_array();
     out.key("state").begin_array();
     for (const StateSlot& state : state_slots(schema)) {
-        write_tensor(state.slot, state.name, state.role, true, kReal, state.shape, state.doc, out);
+        write_tensor(state.slot, state.name, state.role, true, kSingle, state.shape, state.doc,
+                     out);
     }
     out.end_array();
     const Capabilities& can = schema.capabilities;

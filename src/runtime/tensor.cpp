@@ -199,6 +199,25 @@ void convert_from(const std::byte* from, int64_t from_stride, int64_t count, T* 
     }
 }
 
+template <float (*kWiden)(uint16_t), class T>
+void convert_halves(const std::byte* from, int64_t from_stride, int64_t count, T* to,
+                    int64_t to_stride) {
+    for (int64_t i = 0; i < count; ++i) {
+        uint16_t half;
+        std::memcpy(&half, from + i * from_stride * 2, sizeof half);
+        to[i * to_stride] = static_cast<T>(kWiden(half));
+    }
+}
+
+template <uint16_t (*kRound)(float), class T>
+void round_halves(const T* from, int64_t from_stride, int64_t count, std::byte* to,
+                  int64_t to_stride) {
+    for (int64_t i = 0; i < count; ++i) {
+        const uint16_t half = kRound(to_odd(from[i * from_stride]));
+        std::memcpy(to + i * to_stride * 2, &half, sizeof half);
+    }
+}
+
 template <class To, class T>
 void convert_to(const T* from, int64_t from_stride, int64_t count, std::byte* to,
                 int64_t to_stride) {
@@ -218,6 +237,9 @@ void read_elements(const std::byte* from, DType dtype, int64_t from_stride, int6
         case DType::f64: return convert_from<double>(from, from_stride, count, to, to_stride);
         case DType::i32: return convert_from<int32_t>(from, from_stride, count, to, to_stride);
         case DType::i64: return convert_from<int64_t>(from, from_stride, count, to, to_stride);
+        case DType::bf16:
+            return convert_halves<bf16_to_f32>(from, from_stride, count, to, to_stride);
+        case DType::f16: return convert_halves<f16_to_f32>(from, from_stride, count, to, to_stride);
         default: break;
     }
     const int64_t size = dtype_size(dtype);
@@ -233,6 +255,10 @@ void write_elements(const T* from, int64_t from_stride, int64_t count, std::byte
         convert_to<float>(from, from_stride, count, to, to_stride);
     } else if (dtype == DType::f64) {
         convert_to<double>(from, from_stride, count, to, to_stride);
+    } else if (dtype == DType::bf16) {
+        round_halves<f32_to_bf16>(from, from_stride, count, to, to_stride);
+    } else if (dtype == DType::f16) {
+        round_halves<f32_to_f16>(from, from_stride, count, to, to_stride);
     }
 }
 

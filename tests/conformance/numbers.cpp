@@ -307,10 +307,49 @@ void run_long(const Env& env, BatchTime shape) {
     require_close(model, stream.state(), exact.state(), model.tolerance(), "long run, state");
 }
 
+// Halves in and out are f32 tensors whose values are halves: nothing but the outputs is rounded.
+void check_halves(const Model& model, BatchTime shape) {
+    const SlotValues given = model.inputs(shape.batch, shape.tokens);
+    for (const Type type : {Type::bf16, Type::f16}) {
+        const auto takes = [&](int32_t number) {
+            return (model.find(number)->dtypes & bit_of(type)) != 0;
+        };
+        SlotValues inputs = given;
+        for (auto& [number, values] : inputs) {
+            for (double& value : values.data) {
+                value = takes(number) ? round_to(type, value) : value;
+            }
+        }
+        const auto run = [&](Type in, Type out) {
+            Stream stream(model, shape.batch);
+            return stream.run(inputs, shape.batch, shape.tokens, {.real_in = in, .real_out = out});
+        };
+        const Type real = model.is_reference() ? Type::f64 : Type::f32;
+        SlotValues want = run(real, real);
+        for (auto& [number, values] : want) {
+            for (double& value : values.data) {
+                value = takes(number) ? round_to(type, value) : value;
+            }
+        }
+        if (!model.is_reference()) {
+            require_same(model, run(type, type), want, "half-precision tensors");
+            continue;
+        }
+        SlotValues got = run(type, type);  // what takes no halves is f32
+        for (auto& [number, values] : want) {
+            for (double& value : values.data) {
+                value = takes(number) ? value : round_to(Type::f32, value);
+            }
+        }
+        require_same(model, got, want, "half-precision tensors");
+    }
+}
+
 // f64 tensors belong to the reference alone, where f32 outputs are the rounded f64 ones.
 void run_dtypes(const Env& env, BatchTime) {
     const Model model = env.model();
     const BatchTime shape{2, 11};
+    check_halves(model, shape);
     const SlotValues inputs = model.inputs(shape.batch, shape.tokens);
     const auto run = [&](Type in, Type out, seqmix_status* status) {
         Stream stream(model, shape.batch);

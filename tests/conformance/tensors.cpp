@@ -172,7 +172,7 @@ double round_to(Type type, double value) {
     switch (type) {
         case Type::f32: return static_cast<float>(value);
         case Type::f16: return round_bits(value, 11, -13);
-        case Type::bf16: return round_bits(static_cast<float>(value), 8, -125);
+        case Type::bf16: return round_bits(value, 8, -125);
         case Type::i32:
         case Type::boolean:
         case Type::i64: return std::floor(value);

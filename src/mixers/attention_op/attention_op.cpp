@@ -37,7 +37,7 @@ constexpr SlotSpec kSlots[] = {
     {kQ, "q", Role::input, false, kReal, "(B,T,H,dk)", "queries"},
     {kK, "k", Role::input, false, kKeys, "(B,Tk,Hk,dk)", "keys; head h reads h / (H / Hk)"},
     {kV, "v", Role::input, false, kKeys, "(B,Tk,Hk,dv)", "values, of the keys' dtype"},
-    {kBias, "bias", Role::input, true, kReal, "(B,H,T,Tk)|(T,Tk)",
+    {kBias, "bias", Role::input, true, kSingle, "(B,H,T,Tk)|(T,Tk)",
      "added to the scores; stride 0 repeats it over rows or heads"},
     {kMask, "mask", Role::input, true, kTruth, "(B,H,T,Tk)|(T,Tk)",
      "false hides a key; stride 0 repeats it"},
@@ -47,9 +47,9 @@ constexpr SlotSpec kSlots[] = {
     {kY, "y", Role::output, false, kReal, "(B,T,H,dv)", "output; 0 where a query sees no key"},
     {kLse, "lse", Role::output, true, kReal, "(B,T,H)",
      "log of the denominator; -inf where a query sees no key"},
-    {kKScale, "k_scale", Role::input, true, kReal, "(B,Tk,Hk)",
+    {kKScale, "k_scale", Role::input, true, kSingle, "(B,Tk,Hk)",
      "factor of each stored key; i8 keys need it"},
-    {kVScale, "v_scale", Role::input, true, kReal, "(B,Tk,Hk)", "of each stored value, likewise"},
+    {kVScale, "v_scale", Role::input, true, kSingle, "(B,Tk,Hk)", "of each stored value, likewise"},
 };
 constexpr Schema kSchema = {
     .type = "attention_op",
