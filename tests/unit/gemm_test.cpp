@@ -400,8 +400,8 @@ std::vector<Shape> shapes(const GemmKernels& kernels) {
     }
     if (kernels.rounds) {  // blocks of tiles: of x, and of k (256 chunks)
         all.push_back({170, 33, 3000});
-        all.push_back({100, 70, 8192 + 40});
-        all.push_back({70, 40, 2 * 16384 + 3});
+        all.push_back({33, 17, 8192 + 40});
+        all.push_back({3, 17, 2 * 16384 + 3});
     }
     all.push_back({w - 1, kernels.thin_n + 1, 200});
     all.push_back({kernels.thin_rows, 2 * kernels.thin_n, 150});
