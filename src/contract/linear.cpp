@@ -54,12 +54,13 @@ void Linear::make_int8(const Weight& weight, Allocator allocator) {
         // A row that is not finite gives no numbers; one of almost nothing counts as 0.
         const bool some = finite && largest > 0x1p-100f;
         scale_[n] = !finite ? std::numeric_limits<float>::quiet_NaN() : some ? largest / 127 : 0.0f;
-        sums_[n] = 0;
+        int64_t sum = 0;
         for (int64_t k = 0; k < in_; ++k) {
             const float q = some ? std::nearbyint(row[k] * (127 / largest)) : 0.0f;
             int8_[n * in_ + k] = static_cast<int8_t>(q);
-            sums_[n] += static_cast<int32_t>(q);
+            sum += int8_[n * in_ + k];
         }
+        sums_[n] = static_cast<int32_t>(sum);  // read up to K = 65536, where it fits
     }
 }
 

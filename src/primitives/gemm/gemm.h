@@ -11,10 +11,11 @@
 // taken. The error bound is that of a running sum: K/2 ulp of sum_k |x w|, sqrt(K) typical.
 // The factor of an i8 row multiplies the finished sum.
 //
-// `rounded`, where the kernels say that they `dot` (avx512 with AVX512-BF16 and VNNI), multiplies in the
-// weights' type; elsewhere the above is done, which is more exact.
-// - bf16: x is rounded to bf16 (nearest, ties to even: 2^-9 of each element); a step of the chain adds
-//   the products of k+1, then k, each by one f32 fma that flushes subnormals (vdpbf16ps).
+// `rounded`, where the kernels say `rounds` (avx512 with AVX512-BF16 and VNNI, or with AMX), multiplies in
+// the weights' type; elsewhere the above is done, which is more exact.
+// - bf16: x is rounded to bf16 (nearest, ties to even: 2^-9 of each element). vdpbf16ps: a step of the
+//   chain adds the products of k+1, then k, by one f32 fma each. AMX: of every 32 steps a chain of the
+//   even and one of the odd ones, whose sum is added. Both take subnormals for 0.
 // - i8: row m of x is q(m,k) x_scale(m), with x_scale = max_k |x(m,k)| / 127 and q the nearest whole
 //   number (half a step: 1/254 of the row's largest). Sums of q w are exact in int32 (K <= 65536; a
 //   larger K is done as above). y = (sum q w) (x_scale w_scale), so that it is not finite where the

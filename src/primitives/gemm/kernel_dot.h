@@ -29,8 +29,8 @@ constexpr int64_t kPerWord = kWords == Words::f32     ? 1
                                                       : 4;
 // Sums of 255 * 127 fit into int32.
 constexpr int64_t kMostQuads = 65536;
-constexpr float kLeastLargest =
-    0x1p-100f;  // of a row of x; below, the inverse of its scale overflows
+// Of a row of x; below, the inverse of its scale overflows.
+constexpr float kLeastLargest = 0x1p-100f;
 
 #ifdef SEQMIX_ROUNDS
 Words words_of(const GemmArgs& args) {
