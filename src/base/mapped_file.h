@@ -18,7 +18,8 @@ namespace seqmix {
 
 class MappedFile {
   public:
-    enum class Advice : uint8_t { normal, sequential, random, will_need };
+    // unneeded: the pages leave this process; touched again, they are read again.
+    enum class Advice : uint8_t { normal, sequential, random, will_need, unneeded };
 
     // Refuses what is not a regular file. An empty file has size 0 and a null address.
     static Status open(const std::string& path, std::shared_ptr<const MappedFile>& out);

@@ -115,6 +115,7 @@ void MappedFile::advise(Advice advice, size_t offset, size_t length) const noexc
         case Advice::sequential: value = MADV_SEQUENTIAL; break;
         case Advice::random: value = MADV_RANDOM; break;
         case Advice::will_need: value = MADV_WILLNEED; break;
+        case Advice::unneeded: value = MADV_DONTNEED; break;
     }
     const int saved = errno;
     (void)::madvise(const_cast<unsigned char*>(data_) + begin, length + (offset - begin), value);

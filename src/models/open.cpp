@@ -131,6 +131,21 @@ Status add_tensor(const Plan& plan, const WeightRef& ref, const Checkpoint& chec
     return Status();
 }
 
+// Tensors that layers hold converted need not stay in memory; what still reads one (an embedding its
+// rows) has its pages read again.
+void let_go(const ChildSpec& spec, const Checkpoint& checkpoint) {
+    for (const WeightRef& ref : spec.weights) {
+        const StoredTensor& tensor = checkpoint.tensors.find(ref.tensor)->second;
+        const auto begin = reinterpret_cast<uintptr_t>(tensor.data);
+        for (const auto& file : checkpoint.files) {
+            const auto base = reinterpret_cast<uintptr_t>(file->data());
+            if (begin >= base && begin - base < file->size()) {
+                file->advise(MappedFile::Advice::unneeded, begin - base, tensor.bytes);
+            }
+        }
+    }
+}
+
 Status make_child(const ChildSpec& spec, const Checkpoint& checkpoint, Allocator allocator, Isa isa,
                   WeightFormat format, Unpacked* unpacked, std::shared_ptr<const LayerCore>* out) {
     const Mixer* mixer = find_model_type(spec.type);
@@ -151,6 +166,9 @@ Status make_child(const ChildSpec& spec, const Checkpoint& checkpoint, Allocator
     std::shared_ptr<LayerCore> core;
     if (spec.missing.empty()) {
         SEQMIX_TRY(bind_layer(*planned, std::move(store), allocator, isa, format, &core));
+        if (format != WeightFormat::stored && isa != Isa::reference) {
+            let_go(spec, checkpoint);
+        }
     } else {
         core = std::make_shared<LayerCore>(*planned);
         core->weights = std::move(store);

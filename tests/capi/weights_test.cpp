@@ -2,6 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
+#include "../support/golden_case.h"
+#include "../support/model.h"
 #include "../support/small_mamba.h"
 
 namespace {
@@ -84,6 +89,39 @@ TEST_P(WeightFormats, ThreadsChangeNothing) {
 
 INSTANTIATE_TEST_SUITE_P(Formats, WeightFormats, testing::Values("bf16", "int8"),
                          [](const auto& info) { return std::string(info.param); });
+
+// Bytes of mapped files of that name that are in this process's memory.
+int64_t resident_bytes(const std::string& name) {
+    std::ifstream maps("/proc/self/smaps");
+    std::string line;
+    int64_t total = 0;
+    bool ours = false;
+    while (std::getline(maps, line)) {
+        const bool header = line.find('-') < line.find(' ');
+        if (header) {
+            ours = line.ends_with(name);
+        } else if (ours && line.starts_with("Rss:")) {
+            total += std::stoll(line.substr(4)) * 1024;
+        }
+    }
+    return total;
+}
+
+// What was converted does not stay in memory twice.
+TEST(Weights, OfAFileAreLetGoOnceConverted) {
+    const std::string model = source_dir() + "/models/shakespeare";
+    const Context context = make_context("generic", 1, "int8");
+    const Layer layer = open_model(context, model);
+    std::error_code error;
+    const auto size = std::filesystem::file_size(model + "/model.safetensors", error);
+    ASSERT_FALSE(error);
+    EXPECT_LT(resident_bytes("/models/shakespeare/model.safetensors"),
+              static_cast<int64_t>(size / 4));
+    // They can still be read.
+    const Tensor tokens = Tensor::i64({72, 101, 108}, {1, 3});
+    EXPECT_EQ(run(layer, make_state(layer), tokens, "logits", DType::f32).count(), 3 * 256);
+    EXPECT_GT(resident_bytes("/models/shakespeare/model.safetensors"), 0);
+}
 
 TEST(Weights, OfAnUnknownFormat) {
     seqmix_context_options options{};
