@@ -113,31 +113,35 @@ double weight_bytes(const std::string& path, const char* isa) {  // 0: not on th
     return static_cast<double>(bytes);
 }
 
-// `weights`: the format that matrices are kept in. The limit of prefill is that of FMA in f32 for all of
+// Of each format that matrices may be kept in. The limit of prefill is that of FMA in f32 for all of
 // them: with instructions for rounded operands it can be passed. Decode reads the matrices in their
 // format.
-void add_model(const std::string& path, const char* isa, const char* weights) {
+void add_model(const std::string& path, const char* isa) {
     const std::string name = path.substr(path.find_last_of('/') + 1);
-    double bytes = weight_bytes(path, isa);
+    const double bytes = weight_bytes(path, isa);
     if (bytes == 0) {
         return;
     }
-    const std::string format = weights;
-    bytes = format == "bf16" ? bytes / 2 : format == "int8" ? bytes / 4 : bytes;
     const double flops = projection_flops(path);
-    for (const int64_t tokens : {int64_t{512}, int64_t{2048}, int64_t{1}}) {
-        const auto t = static_cast<double>(tokens);
-        add_row({.name = (format == "stored" ? "model/" : "model_" + format + "/") +
-                         std::string(isa) + (tokens == 1 ? "/decode/" : "/prefill/") + name + "_T" +
-                         std::to_string(tokens),
-                 .isa = isa,
-                 .work = {.flops = flops * t, .bytes = bytes},
-                 .limit = tokens == 1 ? Limit::read : Limit::fma,
-                 .tokens = t,
-                 .make = [path, isa, weights, tokens] {
-                     const auto session = std::make_shared<Session>(path, isa, weights, tokens);
-                     return Job{.run = [session] { session->run(); }, .plain = {}};
-                 }});
+    const struct {
+        const char *weights, *rows;
+        double smaller;
+    } formats[] = {{"stored", "model/", 1}, {"bf16", "model_bf16/", 2}, {"int8", "model_int8/", 4}};
+    for (const auto& format : formats) {
+        for (const int64_t tokens : {int64_t{512}, int64_t{2048}, int64_t{1}}) {
+            const auto t = static_cast<double>(tokens);
+            add_row({.name = std::string(format.rows) + isa +
+                             (tokens == 1 ? "/decode/" : "/prefill/") + name + "_T" +
+                             std::to_string(tokens),
+                     .isa = isa,
+                     .work = {.flops = flops * t, .bytes = bytes / format.smaller},
+                     .limit = tokens == 1 ? Limit::read : Limit::fma,
+                     .tokens = t,
+                     .make = [path, isa, weights = format.weights, tokens] {
+                         const auto session = std::make_shared<Session>(path, isa, weights, tokens);
+                         return Job{.run = [session] { session->run(); }, .plain = {}};
+                     }});
+        }
     }
 }
 
@@ -151,9 +155,7 @@ int main(int argc, char** argv) {
     const char* given = std::getenv("SEQMIX_BENCH_MODEL");
     for (const char* isa : {"generic", "avx2", "avx512"}) {
         if (wanted(isa)) {
-            for (const char* weights : {"stored", "bf16", "int8"}) {
-                add_model(given != nullptr ? given : SEQMIX_BENCH_MODEL_DIR, isa, weights);
-            }
+            add_model(given != nullptr ? given : SEQMIX_BENCH_MODEL_DIR, isa);
         }
     }
     return run_rows();

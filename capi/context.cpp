@@ -1,6 +1,7 @@
 #include "runtime/context.h"
 
 #include <cstdlib>
+#include <iterator>
 #include <string>
 
 #include "capi/wall.h"
@@ -58,25 +59,18 @@ Status choose_isa(const char* name, Isa* isa) {
     return Status();
 }
 
-Status choose_format(const char* name, WeightFormat* format) {
-    const std::string_view text = name == nullptr ? "stored" : name;
-    if (text == "stored") {
-        *format = WeightFormat::stored;
-    } else if (text == "bf16") {
-        *format = WeightFormat::bf16;
-    } else if (text == "int8") {
-        *format = WeightFormat::int8;
-    } else {
-        return fail(SEQMIX_ERR_INVALID_ARGUMENT, "context: weights '", text,
-                    "', expected stored, bf16 or int8");
-    }
-    return Status();
-}
+constexpr const char* kFormats[] = {"stored", "bf16", "int8"};  // of WeightFormat
 
-const char* format_name(WeightFormat format) {
-    return format == WeightFormat::stored ? "stored"
-           : format == WeightFormat::bf16 ? "bf16"
-                                          : "int8";
+Status choose_format(const char* name, WeightFormat* format) {
+    const std::string_view text = name == nullptr ? kFormats[0] : name;
+    for (size_t i = 0; i < std::size(kFormats); ++i) {
+        if (text == kFormats[i]) {
+            *format = static_cast<WeightFormat>(i);
+            return Status();
+        }
+    }
+    return fail(SEQMIX_ERR_INVALID_ARGUMENT, "context: weights '", text,
+                "', expected stored, bf16 or int8");
 }
 
 Status create(const seqmix_context_options* given, seqmix_context** out) {
@@ -141,7 +135,8 @@ seqmix_status seqmix_context_info(const seqmix_context* context, char* buf, size
                 text += ",\"" + std::string(isa_name(isa)) + "\"";
             }
         }
-        text += "],\"weights\":\"" + std::string(format_name(context->format)) + "\"";
+        text +=
+            "],\"weights\":\"" + std::string(kFormats[static_cast<size_t>(context->format)]) + "\"";
         if (context->format != WeightFormat::stored) {
             text +=
                 std::string(",\"rounding\":\"") + rounding_name(best_rounding(context->isa)) + "\"";

@@ -169,8 +169,8 @@ void copy_edge(const unsigned char* w, ptrdiff_t row, int64_t outputs, int64_t f
 }
 
 // A block of y, in blocks of x and of weights that fit: rows of y are written some hundred outputs at a
-// time, for 32 at a time each line of them is in another page. Where k is longer than x is packed at once, sums of as many
-// outputs as fit wait for the rest of it.
+// time, for 32 at a time each line of them is in another page. Where k is longer than x is packed at
+// once, sums of as many outputs as fit wait for the rest of it.
 template <Words kWords>
 void multiply_in_tiles(const GemmArgs& args, int64_t m0, int64_t rows, const Buffers& buffers) {
     constexpr int64_t per_chunk = kTile * kPerWord<kWords>;  // elements
