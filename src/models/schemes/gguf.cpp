@@ -54,24 +54,11 @@ void expect_layer(const MambaFacts& facts, int64_t layer, NameTable& table, Stac
 }
 
 void set_attributes(const MambaFacts& facts, const NameTable& table, StackSpec& out) {
-    const int64_t D = table.size('D');
     for (ChildSpec& child : out.children) {
-        Attributes& attributes = child.attributes;
-        if (child.role == "head") {
-            set_linear_attributes(D, table.size('V'), false, attributes);
-            continue;
-        }
-        attributes.set("d_model", D);
-        if (child.role == "embedding") {
-            attributes.set("vocab_size", table.size('V'));
-        } else if (child.role == "norm") {
-            attributes.set("kind", std::string("rms"));
-            attributes.set("eps", facts.norm_eps);
-        } else {
-            attributes.set("norm", std::string("rms"));
-            attributes.set("norm_eps", facts.norm_eps);
-            attributes.set("residual", true);
-            set_mixer_attributes(table, facts.mixer, attributes);
+        set_token_attributes(table, "rms", facts.norm_eps, child);
+        if (child.role == "block") {
+            child.attributes.set("residual", true);
+            set_mixer_attributes(table, facts.mixer, child.attributes);
         }
         for (WeightRef& ref : child.weights) ref.log_of_negative = ref.slot == "mixer.A_log";
     }

@@ -182,22 +182,12 @@ void set_attributes(const GptFacts& facts, const NameTable& table, StackSpec& ou
     int64_t layer = 0;
     for (ChildSpec& child : out.children) {
         Attributes& attributes = child.attributes;
-        if (child.role == "head") {
-            set_linear_attributes(D, table.size('V'), false, attributes);
-            continue;
-        }
-        attributes.set("d_model", D);
-        if (child.role == "embedding") {
-            attributes.set("vocab_size", table.size('V'));
-        } else if (child.role == "positions") {
+        set_token_attributes(table, "layer", facts.norm_eps, child);
+        if (child.role == "positions") {
             attributes.set("max_tokens", table.size('L'));
         } else if (child.role == "norm") {
-            attributes.set("kind", std::string("layer"));
-            attributes.set("eps", facts.norm_eps);
             attributes.set("bias", facts.norm_bias);
-        } else {
-            attributes.set("norm", std::string("layer"));
-            attributes.set("norm_eps", facts.norm_eps);
+        } else if (child.role == "block") {
             attributes.set("norm_bias", facts.norm_bias);
             const bool attention = layer % 2 == 0;
             if (attention) {

@@ -205,23 +205,8 @@ void set_mixer(const HyenaMixer& facts, const NameTable& table, Attributes& attr
 }
 
 void set_attributes(const HyenaFacts& facts, const NameTable& table, StackSpec& out) {
-    const int64_t D = table.size('D');
     for (ChildSpec& child : out.children) {
-        Attributes& attributes = child.attributes;
-        if (child.role == "embedding") {
-            attributes.set("vocab_size", table.size('V'));
-            attributes.set("d_model", D);
-        } else if (child.role == "norm") {
-            attributes.set("d_model", D);
-            attributes.set("kind", std::string("layer"));
-            attributes.set("eps", facts.norm_eps);
-        } else if (child.role == "head") {
-            set_linear_attributes(D, table.size('V'), false, attributes);
-        } else {
-            attributes.set("d_model", D);
-            attributes.set("norm", std::string("layer"));
-            attributes.set("norm_eps", facts.norm_eps);
-        }
+        set_token_attributes(table, "layer", facts.norm_eps, child);
     }
     for (int64_t i = 0; i < facts.layers; ++i) {
         Attributes& hyena = out.children[static_cast<size_t>(1 + 2 * i)].attributes;

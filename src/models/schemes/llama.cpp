@@ -272,23 +272,11 @@ void expect_layer(const Facts& facts, int64_t layer, int64_t head_dim, NameTable
 }
 
 void set_attributes(const Facts& facts, int64_t head_dim, const NameTable& table, StackSpec& out) {
-    const int64_t D = table.size('D');
     int64_t block = 0;
     for (ChildSpec& child : out.children) {
         Attributes& attributes = child.attributes;
-        if (child.role == "head") {
-            set_linear_attributes(D, table.size('V'), false, attributes);
-            continue;
-        }
-        attributes.set("d_model", D);
-        if (child.role == "embedding") {
-            attributes.set("vocab_size", table.size('V'));
-        } else if (child.role == "norm") {
-            attributes.set("kind", std::string("rms"));
-            attributes.set("eps", facts.norm_eps);
-        } else {
-            attributes.set("norm", std::string("rms"));
-            attributes.set("norm_eps", facts.norm_eps);
+        set_token_attributes(table, "rms", facts.norm_eps, child);
+        if (child.role == "block") {
             if (block++ % 2 == 0) {
                 attributes.set("mixer", std::string("attention"));
                 attributes.set("mixer.n_heads", facts.heads);

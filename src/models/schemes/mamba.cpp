@@ -207,31 +207,18 @@ Status check_sizes(const MambaConfig& config, NameTable& table) {
 
 void set_attributes(const Outline& outline, const MambaConfig& config, const NameTable& table,
                     StackSpec& out) {
-    const int64_t vocab_size = table.size('V');
-    const int64_t d_model = table.size('D');
     const char* norm = outline.layer_norm ? "layer" : "rms";
     int64_t layer = 0;
     for (ChildSpec& child : out.children) {
         Attributes& attributes = child.attributes;
-        if (child.role == "embedding") {
-            attributes.set("vocab_size", vocab_size);
-            attributes.set("d_model", d_model);
-        } else if (child.role == "block") {
-            attributes.set("d_model", d_model);
-            attributes.set("norm", std::string(norm));
-            attributes.set("norm_eps", config.norm_eps);
+        set_token_attributes(table, norm, config.norm_eps, child);
+        if (child.role == "block") {
             attributes.set("residual", true);
             if (outline.attention.has(layer++)) {
                 set_attention_attributes(outline, attributes);
             } else {
                 set_mixer_attributes(table, outline.mixer, attributes);
             }
-        } else if (child.role == "norm") {
-            attributes.set("d_model", d_model);
-            attributes.set("kind", std::string(norm));
-            attributes.set("eps", config.norm_eps);
-        } else {
-            set_linear_attributes(d_model, vocab_size, false, attributes);
         }
     }
     set_stack_attributes(table, outline.tied, out);
@@ -303,6 +290,24 @@ void set_linear_attributes(int64_t d_in, int64_t d_out, bool bias, Attributes& a
     attributes.set("d_in", d_in);
     attributes.set("d_out", d_out);
     attributes.set("bias", bias);
+}
+
+void set_token_attributes(const NameTable& table, const char* norm, double eps, ChildSpec& child) {
+    Attributes& attributes = child.attributes;
+    if (child.role == "head") {
+        set_linear_attributes(table.size('D'), table.size('V'), false, attributes);
+        return;
+    }
+    attributes.set("d_model", table.size('D'));
+    if (child.role == "embedding") {
+        attributes.set("vocab_size", table.size('V'));
+    } else if (child.role == "norm") {
+        attributes.set("kind", std::string(norm));
+        attributes.set("eps", eps);
+    } else if (child.role == "block") {
+        attributes.set("norm", std::string(norm));
+        attributes.set("norm_eps", eps);
+    }
 }
 
 void set_stack_attributes(const NameTable& table, bool tied, StackSpec& out) {

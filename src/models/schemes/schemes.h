@@ -57,6 +57,9 @@ void expect_mixer(NameTable& table, size_t child, const std::string& name_prefix
 // Once the sizes are known.
 void set_mixer_attributes(const NameTable& table, const MambaMixer& mixer, Attributes& attributes);
 void set_linear_attributes(int64_t d_in, int64_t d_out, bool bias, Attributes& attributes);
+// What children of a model of tokens have in common, by their role: D, V, and the kind and epsilon of
+// norms, a block's included.
+void set_token_attributes(const NameTable& table, const char* norm, double eps, ChildSpec& child);
 // vocab_size, d_model, d_input and n_classes from V, D, I and C; 0 where there is none.
 void set_stack_attributes(const NameTable& table, bool tied, StackSpec& out);
 
