@@ -11,7 +11,7 @@
 //   them but to read them: transposing took a third of the time at 16 rows. The lanes of a sum are
 //   then rows of x, and finished sums are transposed;
 // - few rows, whose lanes would be mostly idle: tiles of weights are transposed in registers and
-//   feed the sums at once.
+//   feed the sums at once. Quads, whose sums are exact in any order, have bytes of k in the lanes instead.
 // Sums that are not finished wait in scratch between blocks of K, exactly.
 #include "primitives/gemm/kernel.h"
 
@@ -20,6 +20,7 @@
 #include "primitives/gemm/kernel_epilogue.h"
 #include "primitives/gemm/kernel_few_rows.h"
 #include "primitives/gemm/kernel_multiply.h"
+#include "primitives/gemm/kernel_quads.h"
 #include "primitives/gemm/kernel_thin.h"
 #include "primitives/gemm/kernel_tiles.h"
 #include "primitives/gemm/kernel_transpose.h"
@@ -172,11 +173,16 @@ void multiply_exactly(const GemmArgs& args, int64_t m0, int64_t rows, const Buff
 #ifdef SEQMIX_ROUNDS
 template <Words kWords>
 void multiply_rounded(const GemmArgs& args, int64_t m0, int64_t rows, const Buffers& buffers) {
+    if (kWords == Words::quads && can_be_quads(args, rows, kWordsFloats)) {
+        multiply_quads(args, m0, rows, buffers.words, buffers.scales);
+        return;
+    }
 #ifdef SEQMIX_TILES
     multiply_in_tiles<kWords>(args, m0, rows, buffers);
 #else
-    if (rows <= kDirectRows && rows * args.k <= (kWordsFloats - rows) * kPerWord<kWords>) {
-        multiply_direct_words<kWords>(args, m0, rows, buffers.words, buffers.scales, buffers.sums);
+    if (kWords == Words::pairs && rows <= kDirectRows &&
+        rows * args.k <= (kWordsFloats - rows) * 2) {
+        multiply_direct_pairs(args, m0, rows, buffers.words, buffers.sums);
     } else if (can_be_thin<kWords>(args, rows)) {
         multiply_thin<kWords>(args, m0, rows, buffers);
     } else {

@@ -15,13 +15,8 @@ constexpr bool kRounds = true;
 #else
 constexpr bool kRounds = false;
 #endif
-#ifdef SEQMIX_TILES
-constexpr bool kSignedQuads = true;
-#else
-constexpr bool kSignedQuads = false;
-#endif
 
-// The elements of a word. VNNI wants x unsigned: q + 128 in place of q.
+// The elements of a word. VNNI wants x unsigned: q + 128 in place of q, for AMX as well.
 enum class Words { f32, pairs, quads };
 template <Words kWords>
 constexpr int64_t kPerWord = kWords == Words::f32     ? 1
@@ -120,7 +115,7 @@ void round_rows(const GemmArgs& args, int64_t m0, int64_t rows, int64_t k0, int6
             for (int64_t k = 0; k < count; k += kWidth) {
                 const __m512 value = _mm512_mul_ps(load_n(x + k, count - k).v, inverse);
                 __m128i q = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(value));
-                q = kSignedQuads ? q : _mm_xor_si128(q, _mm_set1_epi8(-128));
+                q = _mm_xor_si128(q, _mm_set1_epi8(-128));
                 const int64_t words = (count - k + 3) / 4;
                 _mm_mask_storeu_epi32(out + k, static_cast<__mmask8>(first_n(words).m & 0xf), q);
             }

@@ -36,9 +36,6 @@ SEQMIX_INLINE Vec value_of(const GemmArgs& args, Vec sum, float row_scale, int64
         if constexpr (kSums == Sums::scaled) {
             return sum * scale;
         } else {
-            if constexpr (kSignedQuads) {
-                return to_float(bits_of(sum)) * (set1(row_scale) * scale);
-            }
             // As integers, in whatever type they are loaded: 128 w_sums fits, for its sum did.
             const IVec w = bits_of(load_n(reinterpret_cast<const float*>(args.w_sums + n), count));
             return to_float(bits_of(sum) - shift_left<7>(w)) * (set1(row_scale) * scale);

@@ -21,12 +21,11 @@ struct DirectRead {
     static constexpr int64_t kBytes = kColumns * kSize<kTile>;
 };
 
-// The rows of x that a block meets: f32 as the caller has them, or words; and what finishes them.
+// The rows of x that a block meets: f32 as the caller has them, or words.
 struct DirectRows {
     const float* x;
     ptrdiff_t x_stride;
     int64_t m0;
-    const RowScale* scales;
 };
 
 template <Words kWords, int kRows>
@@ -96,7 +95,7 @@ void direct_block(const GemmArgs& args, const DirectRows& in, int64_t n0, float*
             store(sums + r * stride + v * kWidth, acc[v][r]);
         }
     }
-    finish(args, {in.m0, kRows, n0, min_of(stride, args.n - n0), sums, stride, in.scales});
+    finish(args, {in.m0, kRows, n0, min_of(stride, args.n - n0), sums, stride, nullptr});
 }
 
 template <WeightType kType, Words kWords, int kRows>
@@ -120,7 +119,7 @@ void direct_rows(const GemmArgs& args, const DirectRows& in, int64_t rows, float
 }
 
 void multiply_direct(const GemmArgs& args, int64_t m0, int64_t rows, float* sums) {
-    const DirectRows in{args.x + m0 * args.x_stride, args.x_stride, m0, nullptr};
+    const DirectRows in{args.x + m0 * args.x_stride, args.x_stride, m0};
     switch (args.w_type) {
         case WeightType::f32:
             direct_rows<WeightType::f32, Words::f32, kDirectRows>(args, in, rows, sums);
@@ -138,19 +137,14 @@ void multiply_direct(const GemmArgs& args, int64_t m0, int64_t rows, float* sums
 }
 
 #ifdef SEQMIX_DOT
-// The same in words, which x becomes in `words` first: all of its rows at once.
-template <Words kWords>
-void multiply_direct_words(const GemmArgs& args, int64_t m0, int64_t rows, float* words,
-                           RowScale* scales, float* sums) {
-    constexpr WeightType type = kWords == Words::pairs ? WeightType::bf16 : WeightType::i8;
-    const ptrdiff_t stride = (args.k + kPerWord<kWords> - 1) / kPerWord<kWords>;
-    if constexpr (kWords == Words::quads) {
-        scale_rows<kWords>(args, m0, rows, scales);
-    }
-    round_rows<kWords>(args, m0, rows, 0, args.k, scales, reinterpret_cast<unsigned char*>(words),
-                       stride * 4);
-    const DirectRows in{words, stride, m0, kWords == Words::quads ? scales : nullptr};
-    direct_rows<type, kWords, kDirectRows>(args, in, rows, sums);
+// The same in pairs, which x becomes in `words` first: all of its rows at once.
+void multiply_direct_pairs(const GemmArgs& args, int64_t m0, int64_t rows, float* words,
+                           float* sums) {
+    const ptrdiff_t stride = (args.k + 1) / 2;
+    round_rows<Words::pairs>(args, m0, rows, 0, args.k, nullptr,
+                             reinterpret_cast<unsigned char*>(words), stride * 4);
+    const DirectRows in{words, stride, m0};
+    direct_rows<WeightType::bf16, Words::pairs, kDirectRows>(args, in, rows, sums);
 }
 #endif
 

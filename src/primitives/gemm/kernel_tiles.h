@@ -59,7 +59,7 @@ struct TileWeights {
         if constexpr (kWords == Words::pairs) { \
             _tile_dpbf16ps(sums, w, x);         \
         } else {                                \
-            _tile_dpbssd(sums, w, x);           \
+            _tile_dpbsud(sums, w, x);           \
         }                                       \
     } while (0)
 
