@@ -398,8 +398,10 @@ std::vector<Shape> shapes(const GemmKernels& kernels) {
         all.push_back({m, 2 * nb + 3, 129});
         all.push_back({m, w + 7, 2 * 768 + 5});
     }
-    if (kernels.rounds) {  // blocks of tiles: of x, and of k (256 chunks)
+    if (kernels
+            .rounds) {  // blocks of x and of k: of words that are kept, and of tiles (256 chunks)
         all.push_back({170, 17, 3000});
+        all.push_back({60, 17, 14000});
         all.push_back({33, 17, 8192 + 40});
         all.push_back({3, 17, 2 * 16384 + 3});
     }
@@ -431,12 +433,12 @@ void for_each_case(const Check& check) {
         std::mt19937 rng(7);
         uint32_t seed = 0;
         for (const Shape& shape : shapes(*level.kernels)) {
-            for (int round = 0; round < 6; ++round) {
+            for (int round = 0; round < 7; ++round) {
                 Options options;
                 if (round < 4) {
                     options.type = static_cast<WeightType>(round);
-                } else if (round == 4) {
-                    options.type = seed % 2 != 0 ? WeightType::bf16 : WeightType::i8;
+                } else if (round < 6) {
+                    options.type = round == 4 ? WeightType::bf16 : WeightType::i8;
                     options.rounded = true;
                 } else {
                     options = random_options(rng);

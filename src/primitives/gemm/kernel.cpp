@@ -54,14 +54,15 @@ void pack(const unsigned char* w, ptrdiff_t row, WeightType w_type, int64_t n, i
 // Rows m0 .. m0 + rows of x times a panel of weights: outputs n0 .. n0 + n, words k0 .. k0 + depth of k.
 struct Block {
     int64_t m0, rows, n0, n, k, k0, depth;
-    const unsigned char* x;       // of row m0, word k0
-    ptrdiff_t x_step;             // bytes
-    const RowScale* scales;       // of row m0 on; null unless words are quads
-    const float* panel;           // the weights, packed
-    float* sums;                  // [rows][vectors(n) * kWidth]
-    const unsigned char* next;    // the next panel's weights, to be fetched meanwhile; or null
-    ptrdiff_t step;               // bytes between rows of weights
-    int64_t next_x, next_x_rows;  // rows of x to be fetched at the next steps: first, for each tile
+    const unsigned char* x;     // of row m0, word k0
+    ptrdiff_t x_step;           // bytes
+    const RowScale* scales;     // of row m0 on; null unless words are quads
+    const float* panel;         // the weights, packed
+    float* sums;                // [rows][vectors(n) * kWidth]
+    const unsigned char* next;  // the next panel's weights, to be fetched meanwhile; or null
+    ptrdiff_t step;             // bytes between rows of weights
+    int64_t next_x,
+        next_x_rows;  // rows of x to be fetched at the next steps: first (-1: none), for each tile
 };
 
 template <Words kWords, int kVecs>
@@ -74,8 +75,8 @@ void multiply_block(const GemmArgs& args, const Block& b) {
     const int64_t next_rows = (b.n * kTileRows + b.rows - 1) / b.rows;  // for each tile
     Ahead ahead{};
     ahead.w = b.next != nullptr ? b.next : x;
-    // What words x will be is not known yet.
-    ahead.x = kWords != Words::f32 ? x : x + b.next_x * x_step + (last ? -b.k0 : b.depth) * 4;
+    // Words that are not kept are not known yet.
+    ahead.x = b.next_x < 0 ? x : x + b.next_x * x_step + (last ? -b.k0 : b.depth) * 4;
     ahead.w_step = b.step;
     ahead.x_step = x_step;
     for (int64_t r = 0; r < b.rows; r += kTileRows) {
@@ -86,7 +87,7 @@ void multiply_block(const GemmArgs& args, const Block& b) {
                                                        b.k0 == 0 ? nullptr : partial, stride, out,
                                                        straight ? args.y_stride : stride, ahead);
         ahead.w += next_rows * b.step;
-        ahead.x += (kWords != Words::f32 ? kTileRows : b.next_x_rows) * x_step;
+        ahead.x += (b.next_x < 0 ? kTileRows : b.next_x_rows) * x_step;
         if (last && !straight) {
             const RowScale* scales = b.scales == nullptr ? nullptr : b.scales + r;
             finish(args, {b.m0 + r, count, b.n0, b.n, partial, stride, scales});
@@ -118,10 +119,18 @@ void multiply_many(const GemmArgs& args, int64_t m0, int64_t rows, const Buffers
     b.k = (row_bytes + size - 1) / size;
     b.panel = buffers.panel;
     b.step = args.w_stride * weight_size(args.w_type);
-    b.x_step = kWords != Words::f32 ? kWordsStride * 4 : args.x_stride * 4;
-    if constexpr (kWords == Words::quads) {
-        b.scales = buffers.scales;
-        scale_rows<kWords>(args, m0, rows, buffers.scales);
+    b.x_step = args.x_stride * 4;
+    auto* words = reinterpret_cast<unsigned char*>(buffers.words);
+    const bool kept = rows <= kept_rows(b.k);  // all words of x, at once
+    if constexpr (kWords != Words::f32) {
+        b.x_step = (kept ? kept_stride(b.k) : kWordsStride) * 4;
+        if constexpr (kWords == Words::quads) {
+            b.scales = buffers.scales;
+            scale_rows<kWords>(args, m0, rows, buffers.scales);
+        }
+        if (kept) {
+            round_rows<kWords>(args, m0, rows, 0, args.k, b.scales, words, b.x_step);
+        }
     }
     for (int64_t begin = 0; begin < args.n; begin += kBlockN) {
         const int64_t end = min_of(begin + kBlockN, args.n);
@@ -131,9 +140,10 @@ void multiply_many(const GemmArgs& args, int64_t m0, int64_t rows, const Buffers
             if constexpr (kWords != Words::f32) {
                 const int64_t first = b.k0 * kPerWord<kWords>;
                 const int64_t count = min_of(b.depth * kPerWord<kWords>, args.k - first);
-                auto* words = reinterpret_cast<unsigned char*>(buffers.words);
-                round_rows<kWords>(args, m0, rows, first, count, b.scales, words, b.x_step);
-                b.x = words;
+                if (!kept) {
+                    round_rows<kWords>(args, m0, rows, first, count, b.scales, words, b.x_step);
+                }
+                b.x = words + (kept ? b.k0 * 4 : 0);
             } else {
                 b.x = bytes_of(args.x + m0 * args.x_stride + b.k0);
             }
@@ -148,7 +158,9 @@ void multiply_many(const GemmArgs& args, int64_t m0, int64_t rows, const Buffers
                 // Each panel of the block fetches its share of x.
                 const int64_t panels = (end - begin + kPanelLanes - 1) / kPanelLanes;
                 b.next_x_rows = (kTileRows + panels - 1) / panels;
-                b.next_x = (b.n0 - begin) / kPanelLanes * (rows / kTileRows) * b.next_x_rows;
+                b.next_x = kWords != Words::f32 && !kept
+                               ? -1
+                               : (b.n0 - begin) / kPanelLanes * (rows / kTileRows) * b.next_x_rows;
                 pack<kWords>(w, b.step, args.w_type, b.n,
                              min_of(b.depth * size, row_bytes - b.k0 * size), buffers.panel);
                 multiply_panel<kWords>(args, b);
@@ -186,7 +198,11 @@ void multiply_rounded(const GemmArgs& args, int64_t m0, int64_t rows, const Buff
     } else if (can_be_thin<kWords>(args, rows)) {
         multiply_thin<kWords>(args, m0, rows, buffers);
     } else {
-        multiply_many<kWords>(args, m0, rows, buffers);
+        const int64_t fit = kept_rows((args.k + kPerWord<kWords> - 1) / kPerWord<kWords>);
+        const int64_t most = fit < kLeastKept ? rows : fit;
+        for (int64_t r = 0; r < rows; r += most) {
+            multiply_many<kWords>(args, m0 + r, min_of(most, rows - r), buffers);
+        }
     }
 #endif
 }
@@ -216,7 +232,7 @@ void gemm(const GemmArgs& args) {
 
 }  // namespace
 
-const GemmKernels gemm_kernels = {kWidth,    kTileRows, kPanelLanes,    kBlockM, kBlockN,
+const GemmKernels gemm_kernels = {kWidth,    kTileRows, kPanelLanes,    kBlockM, kItemN,
                                   kThinRows, kThinN,    kScratchFloats, kRounds, gemm};
 
 }  // namespace seqmix::SEQMIX_ISA

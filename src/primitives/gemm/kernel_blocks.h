@@ -21,6 +21,8 @@ constexpr int64_t kBlockK = kWidth >= 16 ? 128 : 256;
 constexpr int64_t kBlockM = 512;
 constexpr int64_t kBlockN = 192;
 static_assert(kBlockN % kPanelLanes == 0);
+// Outputs of an item of work: x is rounded once for each.
+constexpr int64_t kItemN = kRounds ? 16 * kBlockN : kBlockN;
 // Thin x is one panel, as large as one of weights: fewer lanes, more steps.
 constexpr int64_t kThinRows = kPanelLanes;
 constexpr int64_t kThinN = 384;       // outputs whose sums wait in the second-level cache
@@ -48,14 +50,21 @@ constexpr int64_t kPairs = 32;
 constexpr int64_t kEdgeFloats = (kMostChunks + kPairs) * kPair * kTileFloats;
 constexpr int64_t kTilesScratch = kPackedFloats + kRoundedFloats + kEdgeFloats;
 
-// x as words, where it is rounded: a block of rows for a panel's steps, or few rows whole. Rows at odd
-// lines, so that a tile's do not meet in the same sets of the cache.
+// x as words, where it is rounded: all of it, while so many rows fit that packing weights for them pays,
+// or a panel's steps. Rows at odd lines, so that a tile's do not meet in the same sets of the cache.
+constexpr int64_t kLeastKept = 64;
+constexpr ptrdiff_t kept_stride(int64_t words) {
+    return ((words + kLineFloats - 1) / kLineFloats | 1) * kLineFloats;
+}
 constexpr ptrdiff_t kWordsStride = kBlockK + kLineFloats;
 #ifdef SEQMIX_TILES
 constexpr int64_t kWordsFloats = kTilesScratch;
 #else
-constexpr int64_t kWordsFloats = kRounds ? kBlockM * kWordsStride : 0;
+constexpr int64_t kWordsFloats = kRounds ? kBlockM * (3 * kBlockK + kLineFloats) : 0;  // 800 KB
 #endif
+constexpr int64_t kept_rows(int64_t words) {
+    return kWordsFloats / kept_stride(words) / kTileRows * kTileRows;
+}
 constexpr int64_t kScalesFloats = kRounds ? 2 * kBlockM : 0;
 constexpr int64_t kScratchFloats = kPanelFloats + max_of(kBlockM * kBlockN, kThinN* kPanelLanes) +
                                    kWordsFloats + kScalesFloats + kLineFloats;

@@ -122,10 +122,10 @@ void multiply_block_of_tiles(int64_t outputs, int64_t rows, const TileWeights& w
 }
 
 // Elements k0 .. k0 + count of rows m0 .. m0 + rows of x as tiles [group of 16 rows][chunk], each
-// transposed: a row of words for 16 rows of x.
+// transposed: a row of words for 16 rows of x. With the first elements, the scales of quads.
 template <Words kWords>
 void pack_tiles(const GemmArgs& args, int64_t m0, int64_t rows, int64_t k0, int64_t count,
-                int64_t chunks, const RowScale* scales, float* rounded, float* packed) {
+                int64_t chunks, RowScale* scales, float* rounded, float* packed) {
     auto* words = reinterpret_cast<unsigned char*>(rounded);
     constexpr ptrdiff_t step = kRowsWords * 4;
     // Words that no element reaches: the rest of the last chunk.
@@ -137,6 +137,9 @@ void pack_tiles(const GemmArgs& args, int64_t m0, int64_t rows, int64_t k0, int6
     }
     for (int64_t group = 0; group < rows; group += kTile) {
         const int64_t some = min_of(kTile, rows - group);
+        if (kWords == Words::quads && k0 == 0) {
+            scale_rows<kWords>(args, m0 + group, some, scales + group);
+        }
         round_rows<kWords>(args, m0 + group, some, k0, count,
                            scales == nullptr ? nullptr : scales + group, words, step);
         // Rows that are not there keep what was there: their columns of y are not stored.
@@ -186,9 +189,6 @@ void multiply_in_tiles(const GemmArgs& args, int64_t m0, int64_t rows, const Buf
     const auto scales_from = [&](int64_t r) {
         return kWords == Words::quads ? buffers.scales + r : nullptr;
     };
-    if constexpr (kWords == Words::quads) {
-        scale_rows<kWords>(args, m0, rows, buffers.scales);
-    }
     const int64_t all = (args.k + per_chunk - 1) / per_chunk;
     const int64_t most_chunks = min_of(all, kMostChunks);
     const bool whole = most_chunks == all;
