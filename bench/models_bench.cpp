@@ -1,7 +1,7 @@
 // A whole model from its checkpoint: prefill and decode of one row. The shipped model, or the
 // folder that SEQMIX_BENCH_MODEL names (bench/model_130m.py makes one). Logits of the last token only,
 // as generation needs them. Work is counted on the products of weights and tokens, without the head,
-// in prefill, and on the bytes of all weights in decode.
+// and of attention in prefill, and on the bytes of all weights in decode.
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -85,14 +85,22 @@ struct Session {
     }
 };
 
-// Two flops per weight of the projections and token, from the sizes in config.json (transformers').
-double projection_flops(const std::string& path) {
+// Two flops per weight of the layers' products and token, and of causal attention two products with
+// half of the tokens; from the sizes in config.json (transformers').
+double prefill_flops(const std::string& path, double tokens) {
     std::ifstream file(path + "/config.json");
     const auto config = nlohmann::json::parse(file);
     const auto size = [&](const char* name) { return config.at(name).get<double>(); };
     const double width = size("hidden_size"), inner = size("intermediate_size"),
-                 states = size("state_size"), rank = size("time_step_rank");
-    return size("num_hidden_layers") * 2 *
+                 layers = size("num_hidden_layers");
+    if (config.at("model_type") == "llama") {
+        const double heads = size("num_attention_heads") * size("head_dim"),
+                     keys = size("num_key_value_heads") * size("head_dim");
+        return tokens * layers *
+               (2 * (width * (2 * heads + 2 * keys) + 3 * width * inner) + 2 * heads * tokens);
+    }
+    const double states = size("state_size"), rank = size("time_step_rank");
+    return tokens * layers * 2 *
            (width * 2 * inner + inner * (rank + 2 * states) + rank * inner + inner * width);
 }
 
@@ -122,7 +130,6 @@ void add_model(const std::string& path, const char* isa) {
     if (bytes == 0) {
         return;
     }
-    const double flops = projection_flops(path);
     const struct {
         const char *weights, *rows;
         double smaller;
@@ -134,7 +141,7 @@ void add_model(const std::string& path, const char* isa) {
                              (tokens == 1 ? "/decode/" : "/prefill/") + name + "_T" +
                              std::to_string(tokens),
                      .isa = isa,
-                     .work = {.flops = flops * t, .bytes = bytes / format.smaller},
+                     .work = {.flops = prefill_flops(path, t), .bytes = bytes / format.smaller},
                      .limit = tokens == 1 ? Limit::read : Limit::fma,
                      .tokens = t,
                      .make = [path, isa, weights = format.weights, tokens] {

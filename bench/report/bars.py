@@ -6,6 +6,8 @@ not valid in this run), or `none` (its row was not measured: a CPU without AVX-5
 """
 from typing import NamedTuple, Optional
 
+from report import parts
+
 SCAN = "selective_scan_op/avx512/"
 SHAPE = "B1_T2048_D1536_N16"
 CORE, FUSED = SCAN + "core/" + SHAPE, SCAN + "prefill/" + SHAPE
@@ -23,10 +25,13 @@ GATE = {"wide": 15.0, "narrow": 10.0}  # of the fused scan; below it `tools/benc
 
 # What the rows of the bars are called: the programs' filters.
 PATTERNS = {
-    "mixers_bench": "^((selective_scan_op/(avx512/|avx2/core/)|causal_conv1d_op/avx512/prefill/"
+    "mixers_bench": "^((selective_scan_op/(avx512/|avx2/core/)|causal_conv1d_op/avx512/"
                     "|s4d/avx512/decode/)(core/|prefill/|decode/)?B1_|attention_op/avx512/)",
-    "primitives_bench": "^(gemm/avx512/.*_M(512|16|1)_|(cauchy|dplr_kernel|vandermonde|long_conv)/avx512/)",
-    "models_bench": "^model(|_bf16|_int8)/avx512/(prefill/mamba-130m_T2048|decode/mamba-130m_T1)/",
+    "primitives_bench": "^(gemm/avx512/.*_M(512|16|1)_|gemm_(bf16|i8)_.*/avx512/.*_M(512|1)_"
+                        "|(cauchy|dplr_kernel|vandermonde|long_conv)/avx512/"
+                        "|(rms_norm|add)/avx512/)",
+    "models_bench": "^model(|_bf16|_int8)/avx512/(prefill/(mamba-130m_T(512|2048)|llama-124m_T512)"
+                    "|decode/(mamba-130|llama-124)m_T1)/",
 }
 
 
@@ -147,13 +152,26 @@ class Check:
         for what, (n, k) in GEMMS.items():
             label = f"product {what} (N{n} K{k})"
             name = row(what, 512)
-            self.of_limit("gemm", label + ", M=512", c, 1, name, 0.6 if k < 64 else 0.8)
+            self.of_limit("gemm", label + ", M=512", c, 1, name, 0.7 if k < 64 else 0.85)
+            for kind, rows, need in (("bf16", "bf16", 0.6 if k < 64 else 0.8),
+                                     ("int8", "i8", 0.4 if k < 64 else 0.62)):
+                self.of_limit("gemm", f"{label}, M=512, {kind}", c, 1,
+                              self.rounded(c, rows) + row(what, 512)[4:], need)
+                for threads in (1, 2):
+                    self.of_limit("gemv", f"{label}, M=1 cold, {kind}, limit memory reads", c,
+                                  threads, self.rounded(c, rows) + row(what, 1)[4:], 0.8)
             self.add("gemm_threads", label + ", M=512: two threads over one", c, 2,
                      self.ratio(c, (1, name), (2, name)), 1.8)
             self.of_limit("gemm16", label + ", M=16", c, 1, row(what, 16), 0.5)
             for threads in (1, 2):
                 self.of_limit("gemv", label + ", M=1 cold, limit memory reads", c, threads,
-                              row(what, 1), 0.7)
+                              row(what, 1), 0.8)
+
+    def rounded(self, c, kind):
+        """The rows of the instructions that layers choose for this kind of weights."""
+        tiles = f"gemm_{kind}_tiles"
+        used = any(name.startswith(tiles) for at, _, name in self.figures.rows if at == c)
+        return tiles if used else f"gemm_{kind}_dot"
 
     def state_space(self, c):
         cauchy = KERNELS.format("cauchy")
@@ -170,27 +188,36 @@ class Check:
         self.speedup("prefill_threads", "mamba-130m prefill 2048", c, prefill, 1.7)
         for threads in (1, 2):
             self.of_limit("decode", "mamba-130m decode, limit memory reads", c, threads, decode, 0.65)
-        asked = {peer.partition("_")[0] for peer, _ in self.figures.peers} | set(self.figures.missing)
-        for name, need_prefill, need_decode in (("bf16", self.pick(4.5, 3.6), self.pick(1.5, 1.3)),
-                                                ("int8", self.pick(7, 5), self.pick(2.5, 1.8))):
-            for threads, what, tokens, need in ((1, "prefill", 2048, need_prefill),
-                                                (2, "prefill", 2048, need_prefill),
-                                                (2, "decode", 1, need_decode)):
-                row = MODEL.format(what, tokens).replace("model/", f"model_{name}/")
-                if "llama" in asked:
-                    self.add("peer_" + what, f"mamba-130m {what} in {name} vs llama", c, threads,
-                             (self.value(c, threads, row, "vs_peer") or {}).get("llama"), need)
-        for peer, need_prefill, need_decode in (("llama", self.pick(3.5, 2.4), 1.15),
-                                                ("transformers", 4.5, 2.0)):
+        share = parts.glue_over_limit(self.figures, c, "bf16")
+        self.add("glue", "mamba-130m prefill in bf16: scan, convolution, norms and glue over their "
+                 "limit", c, 1, share, 1.7, most=True)
+        asked = {key[0] for key in self.figures.peers} | set(self.figures.missing)
+        if "llama" in asked:
+            for kind, need_prefill, need_decode in (
+                    ("", self.pick(3.7, 2.4), self.pick(1.3, 1.2)),
+                    ("bf16", self.pick(4.5, 3.6), self.pick(1.5, 1.3)),
+                    ("int8", self.pick(7, 5), self.pick(2.5, 1.8))):
+                for threads in (1, 2):
+                    for tokens in (512, 2048):
+                        self.beside("llama", c, threads, "mamba-130m", kind, tokens, need_prefill)
+                    self.beside("llama", c, threads, "llama-124m", kind, 512, 1.0)
+                    self.beside("llama", c, threads, "llama-124m", kind, 1, 1.0)
+                self.beside("llama", c, 2, "mamba-130m", kind, 1, need_decode)
+            self.beside("llama", c, 1, "mamba-130m", "", 1, 1.15)
+        if "transformers" in asked:
             for threads in (1, 2):
-                for what, name, need in (("prefill 2048", prefill, need_prefill),
-                                         ("decode", decode, need_decode)):
-                    ratios = self.value(c, threads, name, "vs_peer") or {}
-                    share = self.value(c, threads, name, "of_limit")
-                    if peer in asked:
-                        self.add("peer_" + what.split()[0], f"mamba-130m {what} vs {peer}", c,
-                                 threads, ratios.get(peer), need,
-                                 ceiling=ratios[peer] / share if share and peer in ratios else None)
+                self.beside("transformers", c, threads, "mamba-130m", "", 2048, 4.5)
+                self.beside("transformers", c, threads, "mamba-130m", "", 1, 2.0)
+
+    def beside(self, peer, c, threads, model, kind, tokens, need):
+        """A model's speed over a peer's; of decode with what it would be at the row's limit."""
+        phase = "decode" if tokens == 1 else "prefill"
+        name = f"model{'_' + kind if kind else ''}/avx512/{phase}/{model}_T{tokens}"
+        ratio = (self.value(c, threads, name, "vs_peer") or {}).get(peer)
+        share = self.value(c, threads, name, "of_limit") if tokens == 1 else None
+        what = f"{model} {phase}{'' if tokens == 1 else ' ' + str(tokens)}"
+        self.add("peer_" + phase, f"{what}{' in ' + kind if kind else ''} vs {peer}", c, threads, ratio,
+                 need, ceiling=ratio / share if share and ratio else None)
 
     def long_conv(self, c):
         for tokens, channels, need in ((1024, 768, self.pick(1.5, 1.3)),

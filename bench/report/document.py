@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 
-from report import bars, roofline
+from report import bars, parts, roofline
 from report.measure import ROOT
 
 # Why a bar is short, by the bar's key: said beside the figures of whoever's machine. Only what was
@@ -26,6 +26,8 @@ NOTES = {
     "gemm16": "16 rows use every weight 16 times only: where the weights are not in a cache, reading "
               "them (154 MB of lm_head, at the rate of the table above) takes longer than the "
               "arithmetic.",
+    "glue": "In bf16 the products by AMX are so fast that the arrays' way through memory between the parts, "
+            "which their own limits do not count, is a third of the time.",
     "prefill": "Between the products are scan, convolution and norms, whose time is not in the "
                "count of 179 MFLOP a token.",
     "decode": "All the weights are read once per token; what is short is time in which memory "
@@ -127,7 +129,9 @@ def bars_table(check):
 
 
 def rows_table(figures):
-    peers = list(dict.fromkeys(peer.partition("_")[0] for peer, _ in figures.peers))
+    peers = list(figures.peer_versions())
+    if any("fftw" in row["vs_peer"] for row in figures.rows.values()):
+        peers.append("fftw")
     lines = ["| row | threads | compiler | GFLOP/s | GB/s | of_limit | vs_plain |"
              + "".join(f" vs {peer} |" for peer in peers),
              "|---|---|---|---|---|---|---|" + "---|" * len(peers)]
@@ -199,6 +203,10 @@ def write(figures, machine):
                                 roofline_points(figures, compiler), *rates)
         with open(os.path.join(ROOT, "docs", "roofline.svg"), "w", encoding="utf-8") as file:
             file.write(picture)
+    by_part = parts.section(figures, compiler)
+    if by_part:
+        with open(os.path.join(ROOT, "docs", "parts.svg"), "w", encoding="utf-8") as file:
+            file.write(parts.draw(figures, compiler))
     where = f"{machine['cpu']} (family/model {machine['family']}), {machine['cores']} cores"
     if machine["virtual"]:
         where += " of a virtual machine"
@@ -223,9 +231,8 @@ def write(figures, machine):
         lines += ["", f"**The machine was busy ({busy:.2f} of {machine['cores']} cores used by others). "
                   "Two-thread rows and everything bound by memory are", "lower than on an idle "
                   "machine; the figures say what was measured, not what the code can do.**"]
-    for (name, _), peer in sorted(figures.peers.items()):
-        kind = {"bf16": "bf16", "int8": "q8_0"}.get(name.partition("_")[2], "f32")
-        lines.append(f"- Peer, {peer['threads']} thread(s): {peer['version']}, {kind}.")
+    for peer, version in figures.peer_versions().items():
+        lines.append(f"- Peer {peer}: {version}.")
     for peer, reason in figures.missing.items():
         lines.append(f"- Peer {peer} could not be had: {reason}")
     lines += ["", "## Limits", "", *limits_table(figures), "",
@@ -234,6 +241,7 @@ def write(figures, machine):
               "read and copied in arrays that no cache holds; a row's own limit has", "arrays of "
               "the row's sizes and takes turns with it.", "",
               "![Roofline](roofline.svg)", "",
+              *by_part, "",
               "## The bars", "",
               ", ".join(f"{states.count(state)} {state}" for state in ("pass", "short", "void", "none")
                         if states.count(state)) + ".", "",

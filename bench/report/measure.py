@@ -15,15 +15,17 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAMS = ["mixers_bench", "primitives_bench", "models_bench"]
-MODEL_PEERS = ["llama", "transformers"]  # of the whole-model rows
 ATTENTION_PEERS = ["llama", "torch"]  # of rows of attention_op, their own programs
 # fftw: of rows of primitives_bench, inside that program
-PEERS = MODEL_PEERS + ["torch", "fftw"]
+PEERS = ["llama", "transformers", "torch", "fftw"]
 ATTENTION_ROW = "attention_op/{}/prefill/B1_T{}_H12_d64"
 ATTENTION_TOKENS = (1024, 4096)
-MODEL = os.path.join(ROOT, "build", "bench-models", "mamba-130m")
-MODEL_ROWS = [f"model/{isa}/{phase}/mamba-130m_T{tokens}" for isa in ("avx2", "avx512")
-              for phase, tokens in (("prefill", 512), ("prefill", 2048), ("decode", 1))]
+# The models of random weights: what bench/model_130m.py is asked for, the lengths of prefill that
+# peers run beside, and which peers.
+MODELS = {"mamba-130m": ("mamba", (512, 2048), ("llama", "transformers")),
+          "llama-124m": ("llama", (512,), ("llama",))}
+# What a row's name says of the matrices, and what llama.cpp is asked for.
+FORMATS = {"": [], "_bf16": ["--type", "bf16"], "_int8": ["--type", "q8_0"]}
 
 
 def fail(message):
@@ -94,11 +96,26 @@ def make_model(path, *options):
     return path
 
 
+def model_path(name):
+    return os.path.join(ROOT, "build", "bench-models", name)
+
+
+def rows_of(model, suffix=""):
+    return [f"model{suffix}/{isa}/{phase}/{model}_T{tokens}/manual_time"
+            for isa in ("generic", "avx2", "avx512")
+            for phase, tokens in (("prefill", 512), ("prefill", 2048), ("decode", 1))]
+
+
+def asked_for(pattern, model, suffix=""):
+    return any(re.search(pattern, row) for row in rows_of(model, suffix))
+
+
 def models_for(pattern):
-    """What models_bench runs: the shipped model, and the large one where a row of it matches."""
+    """What models_bench runs: the shipped model, and large ones where a row of theirs matches."""
     models = [os.path.join(ROOT, "models", "shakespeare")]
-    if any(re.search(pattern, name + "/manual_time") for name in MODEL_ROWS):
-        models.append(make_model(MODEL))
+    for name, (shape, _, _) in MODELS.items():
+        if any(asked_for(pattern, name, suffix) for suffix in FORMATS):
+            models.append(make_model(model_path(name), "--shape", shape))
     return models
 
 
@@ -150,7 +167,8 @@ def short_name(compiler):
 
 
 class Figures:
-    """Rows by (compiler, threads, name), limits by (compiler, threads), peers by (peer, threads)."""
+    """Rows by (compiler, threads, name), limits by (compiler, threads), peers by (peer, threads) and,
+    of models, by (peer, model, format, threads)."""
 
     def __init__(self):
         self.rows, self.contexts, self.peers, self.missing = {}, {}, {}, {}
@@ -191,10 +209,11 @@ class Figures:
         for name, took in figures["attention"].items():
             best["attention"][name] = min(best["attention"][name], took)
 
-    def add_peer(self, peer, figures):
-        best = self.peers.setdefault((peer, figures["threads"]), figures)
-        for key in ("prefill", "decode"):
-            best[key] = max(best[key], figures[key])
+    def add_peer(self, peer, model, suffix, figures):
+        """`figures`: version, threads, and tokens_per_s by the number of tokens of a call."""
+        best = self.peers.setdefault((peer, model, suffix, figures["threads"]), figures)
+        for tokens, rate in figures["tokens_per_s"].items():
+            best["tokens_per_s"][tokens] = max(best["tokens_per_s"][tokens], rate)
 
     def finish(self, foreign):
         """The ratios, once all rounds are in."""
@@ -209,12 +228,12 @@ class Figures:
             if row.get("peer_us"):
                 row["vs_peer"]["fftw"] = row["peer_us"] / us
                 row["vs_fftw_transposed"] = row["peer_transposed_us"] / us
-            match = re.fullmatch(r"model(|_bf16|_int8)/\w+/(\w+)/mamba-130m_T(2048|1)", row["name"])
-            for (peer, threads), figures in self.peers.items():
-                name, _, format_name = peer.partition("_")
-                if (match and threads == row["threads"]
-                        and match.group(1).removeprefix("_") == format_name):
-                    row["vs_peer"][name] = row["tokens_per_s"] / figures[match.group(2)]
+            match = re.fullmatch(r"model(|_bf16|_int8)/\w+/\w+/(.*)_T(\d+)", row["name"])
+            for (peer, model, suffix, threads), figures in self.peers.items():
+                if match and (suffix, model, threads) == (*match.groups()[:2], row["threads"]):
+                    rate = figures["tokens_per_s"].get(match.group(3))
+                    if rate:
+                        row["vs_peer"][peer] = row["tokens_per_s"] / rate
             for (peer, threads), figures in self.attention.items():
                 kind, _, _, shape = (row["name"].split("/") + [""] * 4)[:4]
                 if (kind == "attention_op" and threads == row["threads"]
@@ -230,6 +249,12 @@ class Figures:
     def threads(self):
         return sorted({threads for _, threads in self.contexts})
 
+    def peer_versions(self):
+        """By name; of models and of attention."""
+        found = {key[0]: peer["version"] for key, peer in self.attention.items()}
+        found.update({key[0]: peer["version"] for key, peer in self.peers.items()})
+        return found
+
     def machine(self):
         """wide or narrow, by most of the processes: one of them may have met a busy moment."""
         kinds = [context["machine"] for context in self.contexts.values()]
@@ -242,7 +267,8 @@ class Figures:
         return {"rows": list(self.rows.values()), "foreign": self.foreign, "stolen": self.stolen,
                 "rounds": self.rounds, "missing": self.missing,
                 "contexts": list(self.contexts.values()),
-                "peers": [{"peer": peer, **figures} for (peer, _), figures in self.peers.items()],
+                "peers": [{"peer": peer, "model": model, "format": suffix, **figures}
+                          for (peer, model, suffix, _), figures in self.peers.items()],
                 "attention": [{"peer": peer, **figures}
                               for (peer, _), figures in self.attention.items()]}
 
@@ -257,7 +283,7 @@ class Figures:
             key = (short_name(context["compiler"]), int(context["threads"]))
             figures.contexts[key] = context
         for peer in data["peers"]:
-            figures.peers[(peer["peer"], peer["threads"])] = peer
+            figures.peers[(peer["peer"], peer["model"], peer["format"], peer["threads"])] = peer
         for peer in data.get("attention", []):
             figures.attention[(peer["peer"], peer["threads"])] = peer
         return figures
@@ -301,24 +327,26 @@ def build_peers(peers, figures):
     return ready
 
 
-def run_peer(peer, threads, foreign, figures):
-    """The model as f32 and, by llama.cpp, in the formats that rows keep matrices in."""
-    formats = {"": []}
-    if peer == "llama":
-        formats.update({"_bf16": ["--type", "bf16"], "_int8": ["--type", "q8_0"]})
-    for suffix, options in formats.items():
-        run_peer_format(peer, suffix, options, threads, foreign, figures)
+def run_model_peers(peers, pattern, threads, foreign, figures):
+    """Beside every model and format that has rows: as f32 and, by llama.cpp, in the other formats."""
+    for model, (shape, lengths, rivals) in MODELS.items():
+        for peer in [p for p in peers if p in rivals and p not in figures.missing]:
+            for suffix, options in FORMATS.items():
+                if asked_for(pattern, model, suffix) and (peer == "llama" or not suffix):
+                    run_model_peer(peer, model, shape, lengths, suffix, options, threads, foreign,
+                                   figures)
 
 
-def run_peer_format(peer, suffix, options, threads, foreign, figures):
-    model = (make_model(MODEL + "-f32.gguf", "--gguf") if peer == "llama" else make_model(MODEL))
-    done = foreign.run([os.path.join(ROOT, "tools", "peers", peer), "run", model, "--threads",
-                        str(threads)] + options)
+def run_model_peer(peer, model, shape, lengths, suffix, options, threads, foreign, figures):
+    path = (make_model(model_path(model) + "-f32.gguf", "--gguf", "--shape", shape)
+            if peer == "llama" else make_model(model_path(model), "--shape", shape))
+    done = foreign.run([os.path.join(ROOT, "tools", "peers", peer), "run", path, "--threads",
+                        str(threads), "--prefill", *map(str, lengths)] + options)
     if done.returncode != 0:
         figures.missing[peer] = done.stderr.strip().split("\n")[-1]
         say(f"peer {peer}: {figures.missing[peer]}")
         return
-    figures.add_peer(peer + suffix, json.loads(done.stdout.strip().split("\n")[-1]))
+    figures.add_peer(peer, model, suffix, json.loads(done.stdout.strip().split("\n")[-1]))
 
 
 def run_attention_peer(peer, tokens, threads, foreign, figures):
@@ -364,9 +392,7 @@ def measure(builds, threads, patterns, isa="", rounds=1, min_time="0.2", peers=(
                             run_attention_peer(peer, attention_tokens(pattern), count, foreign,
                                                figures)
                     if name == "models_bench" and folder == builds[0]:
-                        for peer in [p for p in peers
-                                     if p in MODEL_PEERS and p not in figures.missing]:
-                            run_peer(peer, count, foreign, figures)
+                        run_model_peers(peers, pattern, count, foreign, figures)
                     if keep:
                         figures.finish(foreign)
                         keep(figures)

@@ -1,6 +1,8 @@
 """The roofline picture as SVG: rows of one thread under the machine's own limits, no dependencies."""
 import math
 
+from report.svg import line, text
+
 WIDTH, HEIGHT = 860, 470
 LEFT, RIGHT, TOP, BOTTOM = 64, 330, 46, 52
 X_RANGE, Y_RANGE = (0.06, 1000.0), (1.0, 600.0)  # flops per byte, GFLOP/s
@@ -17,18 +19,6 @@ def y_of(value):
     low, high = (math.log10(v) for v in Y_RANGE)
     value = min(max(value, Y_RANGE[0]), Y_RANGE[1])
     return HEIGHT - BOTTOM - (math.log10(value) - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
-
-
-def text(x, y, words, **style):
-    words = words.replace("&", "&amp;").replace("<", "&lt;")
-    attributes = "".join(f' {name.replace("_", "-")}="{value}"' for name, value in style.items())
-    return f'<text x="{x:.1f}" y="{y:.1f}"{attributes}>{words}</text>'
-
-
-def line(x1, y1, x2, y2, colour, **style):
-    attributes = "".join(f' {name.replace("_", "-")}="{value}"' for name, value in style.items())
-    return (f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" '
-            f'stroke="{colour}"{attributes}/>')
 
 
 def roof(parts, peak, bandwidth, label, dash):

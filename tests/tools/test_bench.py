@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.join(ROOT, "bench"))
 sys.dont_write_bytecode = True
 
 import model_130m  # noqa: E402
-from report import bars, document, measure, roofline  # noqa: E402
+from report import bars, document, measure, parts, roofline  # noqa: E402
 
 
 def result(compiler, threads, rows, machine="wide", valid="yes"):
@@ -37,8 +37,8 @@ def figures_of(*results, peers=()):
     figures.rounds = 1
     for each in results:
         figures.add(each)
-    for peer, found in peers:
-        figures.add_peer(peer, found)
+    for peer, model, found in peers:
+        figures.add_peer(peer, model, "", found)
     figures.finish(measure.ForeignUse())
     return figures
 
@@ -101,7 +101,8 @@ class Bars(unittest.TestCase):
         name = bars.MODEL.format("prefill", 2048)
         check = bars.Check(figures_of(
             result("clang 19", 1, [(name, 1000, 600, None)]),
-            peers=[("llama", {"threads": 1, "prefill": 300.0, "decode": 50.0, "version": "x"})]))
+            peers=[("llama", "mamba-130m", {"threads": 1, "version": "x",
+                                            "tokens_per_s": {"2048": 300.0, "1": 50.0}})]))
         self.assertEqual(state(check, "mamba-130m prefill 2048 vs llama"), ["short"])
         self.assertEqual(state(check, "mamba-130m decode vs transformers"), [])
 
@@ -130,10 +131,43 @@ class Bars(unittest.TestCase):
                     bars.ATTENTION.format("ragged", "R8_packed")],
                  "primitives_bench": ["gemm/avx512/x_proj_M16_N80_K1536"],
                  "models_bench": [bars.MODEL.format("prefill", 2048),
+                                  "model_int8/avx512/prefill/llama-124m_T512",
                                   bars.MODEL.format("decode", 1)]}
+        for kind in parts.FORMATS:
+            for phase in ("prefill", "decode"):
+                for part in parts.parts(figures_of(), "clang 19", kind, phase):
+                    program = ("primitives" if re.match("gemm|rms_norm|add", part.row)
+                               else "mixers") + "_bench"
+                    names[program].append(part.row)
         for program, listed in names.items():
             for name in listed:
                 self.assertRegex(name + "/manual_time", re.compile(bars.PATTERNS[program]))
+
+
+class Parts(unittest.TestCase):
+    def figures(self):
+        """Every part of 10 us, half of it limit, all layers together; a model of 200 us a token."""
+        rows = []
+        for phase, tokens in (("prefill", 2048), ("decode", 1)):
+            empty = figures_of(result("clang 19", 1, [("gemm_i8_tiles/avx512/x", 1, 1, None)]))
+            for part in parts.parts(empty, "clang 19", "int8", phase):
+                us = 10 * part.tokens / part.times
+                rows.append((part.row, us, us / 2, None))
+            rows.append((f"model_int8/avx512/{phase}/mamba-130m_T{tokens}", 200 * tokens, None, None))
+        return figures_of(result("clang 19", 1, rows))
+
+    def test_what_is_not_a_part_is_the_rest(self):
+        text = "\n".join(parts.section(self.figures(), "clang 19"))
+        self.assertIn("| scan | 0.01 | 10.0 | 10 | 0.50 |", text)
+        self.assertIn("| rest | | 120.0 |", text)  # of prefill: 8 parts
+        self.assertIn("| rest | | 130.0 |", text)  # of decode: 7
+        self.assertIn("| **200.0** |", text)
+        self.assertNotIn("bf16: us", text)
+        xml.etree.ElementTree.fromstring(parts.draw(self.figures(), "clang 19"))
+
+    def test_glue_is_all_but_the_products(self):
+        self.assertAlmostEqual(parts.glue_over_limit(self.figures(), "clang 19", "int8"), 160 / 20)
+        self.assertIsNone(parts.glue_over_limit(self.figures(), "clang 19", "bf16"))
 
 
 class Document(unittest.TestCase):
@@ -167,7 +201,11 @@ class Document(unittest.TestCase):
 
 class Model(unittest.TestCase):
     def test_work_of_a_token(self):
-        self.assertEqual(model_130m.MATMUL_FLOPS_PER_TOKEN, 179306496)
+        for shape, weights in (("mamba", 89653248), ("llama", 84934656)):
+            made = model_130m.TENSORS[shape](model_130m.Maker(0))
+            matrices = [t for t in made if len(t.shape) == 2 and "embed" not in t.name
+                        and "A_log" not in t.name]
+            self.assertEqual(sum(t.bytes for t in matrices) // 4, weights)
 
     def test_noise_is_the_same_for_a_seed_and_as_large_as_asked(self):
         import random

@@ -1,0 +1,172 @@
+"""A model by its parts: where the time of mamba-130m's prefill and decode goes, one thread.
+
+A part's time is that of its own row, in the same run, at the model's shape; what a part is called, how
+often, and how many tokens a call has is below. `rest` is the whole model's row less all of these:
+embedding, clearing, handing over, and what parts lose to each other's use of the caches.
+"""
+from typing import NamedTuple
+
+from report.svg import line, text
+
+LAYERS = 24
+FORMATS = ("f32", "bf16", "int8")
+MODEL_ROWS = {"f32": "model", "bf16": "model_bf16", "int8": "model_int8"}
+PRODUCTS = {"in_proj": (3072, 768), "x_proj": (80, 1536), "dt_proj": (1536, 48),
+            "out_proj": (768, 1536)}
+COLOURS = {"in_proj": "#1e3a8a", "x_proj": "#60a5fa", "dt_proj": "#93c5fd", "out_proj": "#1d4ed8",
+           "lm_head": "#bfdbfe", "convolution": "#7c3aed", "scan": "#c2410c", "norm": "#15803d",
+           "residual": "#86efac", "rest": "#9ca3af"}
+
+
+class Part(NamedTuple):
+    name: str
+    row: str
+    tokens: int  # of a call of the row
+    times: int  # in a token's way through the model
+
+
+class Piece(NamedTuple):
+    """Of one token of the whole model."""
+    name: str
+    us: float
+    bytes: float
+    flops: float
+    limit_us: float
+    product: bool
+
+
+def product_row(figures, compiler, kind):
+    """Rows of products in this format: of the instructions that layers choose."""
+    if kind == "f32":
+        return "gemm"
+    stem = {"bf16": "gemm_bf16", "int8": "gemm_i8"}[kind]
+    names = [name for at, _, name in figures.rows if at == compiler]
+    tiles = any(name.startswith(stem + "_tiles") for name in names)
+    return stem + ("_tiles" if tiles else "_dot")
+
+
+def parts(figures, compiler, kind, phase):
+    stem = product_row(figures, compiler, kind) + "/avx512/"
+    rows = 512 if phase == "prefill" else 1
+    found = [Part(name, f"{stem}{name}_M{rows}_N{n}_K{k}", rows, LAYERS)
+             for name, (n, k) in PRODUCTS.items()]
+    if phase == "prefill":
+        found += [Part("convolution", "causal_conv1d_op/avx512/prefill/B1_T2048_D1536_K4", 2048, LAYERS),
+                  Part("scan", "selective_scan_op/avx512/prefill/B1_T2048_D1536_N16", 2048, LAYERS),
+                  Part("norm", "rms_norm/avx512/B1_T2048_D768", 2048, LAYERS),
+                  Part("residual", "add/avx512/B1_T2048_D768", 2048, LAYERS)]
+    else:
+        found += [Part("lm_head", f"{stem}lm_head_M1_N50280_K768", 1, 1),
+                  Part("convolution", "causal_conv1d_op/avx512/decode/B1_T1_D1536_K4", 1, LAYERS),
+                  Part("scan", "selective_scan_op/avx512/decode/B1_T1_D1536_N16", 1, LAYERS)]
+    return found
+
+
+def pieces(figures, compiler, kind, phase):
+    """Every part with its time, and the whole model's; nothing if a row was not measured."""
+    found = []
+    for part in parts(figures, compiler, kind, phase):
+        row = figures.row(compiler, 1, part.row)
+        if not row or not row["limit_us"]:
+            return [], 0.0
+        scale = part.times / part.tokens
+        found.append(Piece(part.name, row["time_us"] * scale, row["bytes"] * scale,
+                           row["flops"] * scale, row["limit_us"] * scale, "gemm" in part.row))
+    tokens = 2048 if phase == "prefill" else 1
+    whole = figures.row(compiler, 1,
+                        f"{MODEL_ROWS[kind]}/avx512/{phase}/mamba-130m_T{tokens}")
+    return (found, whole["time_us"] / tokens) if whole else ([], 0.0)
+
+
+def glue_over_limit(figures, compiler, kind):
+    """All but the products, `rest` too, over the limits of scan, convolution, norm and residual."""
+    found, whole = pieces(figures, compiler, kind, "prefill")
+    if not found:
+        return None
+    products = sum(piece.us for piece in found if piece.product)
+    return (whole - products) / sum(piece.limit_us for piece in found if not piece.product)
+
+
+def table(figures, compiler, phase):
+    known = {kind: pieces(figures, compiler, kind, phase) for kind in FORMATS}
+    known = {kind: found for kind, found in known.items() if found[0]}
+    if not known:
+        return []
+    columns = [f"{kind}: us | KB | of_limit" for kind in known]
+    lines = ["| part | MFLOP | " + " | ".join(columns) + " |",
+             "|---|---|" + "---|---|---|" * len(known)]
+    first = next(iter(known.values()))[0]
+    for i, piece in enumerate(first):
+        cells = []
+        for found, _ in known.values():
+            one = found[i]
+            cells.append(f"{one.us:.1f} | {one.bytes / 1e3:.0f} | {one.limit_us / one.us:.2f}")
+        lines.append(f"| {piece.name} | {piece.flops / 1e6:.2f} | " + " | ".join(cells) + " |")
+    rest, all_of_it = [], []
+    for found, whole in known.values():
+        rest.append(f"{whole - sum(piece.us for piece in found):.1f} | | ")
+        bytes_, limit = (sum(getattr(p, name) for p in found) for name in ("bytes", "limit_us"))
+        all_of_it.append(f"**{whole:.1f}** | {bytes_ / 1e3:.0f} | {limit / whole:.2f}")
+    flops = sum(piece.flops for piece in first) / 1e6
+    lines.append("| rest | | " + " | ".join(rest) + " |")
+    lines.append(f"| **whole model** | {flops:.2f} | " + " | ".join(all_of_it) + " |")
+    return lines
+
+
+def draw(figures, compiler):
+    """Bars of a token's time, one for each format and phase, split by part; the limit of every part is
+    the line inside its piece."""
+    width, left, top, height, gap = 860, 120, 64, 26, 14
+    bars = []
+    for phase in ("prefill", "decode"):
+        for kind in FORMATS:
+            found, whole = pieces(figures, compiler, kind, phase)
+            if found:
+                rest = max(0.0, whole - sum(piece.us for piece in found))
+                bars.append((phase, kind, found + [Piece("rest", rest, 0, 0, rest, False)], whole))
+    names = list(dict.fromkeys(piece.name for bar in bars for piece in bar[2]))
+    bottom = top + len(bars) * (height + gap) + 12
+    total = bottom + 20 * ((len(names) + 4) // 5) + 24
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {total}" '
+           f'font-family="sans-serif" font-size="12" fill="#111827">',
+           f'<rect width="{width}" height="{total}" fill="#ffffff"/>',
+           text(20, 24, f"mamba-130m by part, one token, one thread, {compiler}", font_size=14,
+                font_weight="bold"),
+           text(20, 44, "width: time, the f32 row of each phase is full; dark line: the part's limit")]
+    y = top
+    for phase, kind, found, whole in bars:
+        longest = max(bar[3] for bar in bars if bar[0] == phase)
+        scale = (width - left - 90) / longest
+        out.append(text(20, y + height / 2 + 4, f"{phase} {kind}"))
+        x = left
+        for piece in found:
+            wide = piece.us * scale
+            out.append(f'<rect x="{x:.1f}" y="{y}" width="{max(wide, 0.5):.1f}" height="{height}" '
+                       f'fill="{COLOURS[piece.name]}"><title>{piece.name}: {piece.us:.1f} us, limit '
+                       f'{piece.limit_us:.1f}</title></rect>')
+            if piece.name != "rest" and wide > 4:
+                at = x + min(piece.limit_us, piece.us) * scale
+                out.append(line(at, y + height - 7, at, y + height, "#000000", stroke_width=2))
+            x += wide
+        out.append(text(x + 6, y + height / 2 + 4, f"{whole:.0f} us"))
+        y += height + gap
+    for i, name in enumerate(names):
+        x, y = 20 + i % 5 * 160, bottom + i // 5 * 20
+        out.append(f'<rect x="{x}" y="{y}" width="12" height="12" fill="{COLOURS[name]}"/>')
+        out.append(text(x + 18, y + 10, name))
+    out.append("</svg>")
+    return "\n".join(out) + "\n"
+
+
+def section(figures, compiler):
+    """Of the document; nothing where the rows were not measured."""
+    prefill, decode = (table(figures, compiler, phase) for phase in ("prefill", "decode"))
+    if not prefill and not decode:
+        return []
+    return ["## A model by its parts", "",
+            f"One token of mamba-130m's shape, one thread, {compiler}: of a prompt of 2048, and decoded. "
+            "Each part's figures are", "those of its own row, all layers together; `rest` is what the "
+            "whole model takes beyond them. In bf16 and int8 the", "products' limit counts an "
+            "instruction as fast as an FMA, twice and four times the elements: AMX passes it.", "",
+            "![A model by its parts](parts.svg)", "", "Prefill:", "", *prefill, "", "Decode:", "",
+            *decode]
