@@ -144,6 +144,7 @@ void add_model(const std::string& path, const char* isa) {
                      .work = {.flops = prefill_flops(path, t), .bytes = bytes / format.smaller},
                      .limit = tokens == 1 ? Limit::read : Limit::fma,
                      .tokens = t,
+                     .sampled = arguments().threads == 1,
                      .make = [path, isa, weights = format.weights, tokens] {
                          const auto session = std::make_shared<Session>(path, isa, weights, tokens);
                          return Job{.run = [session] { session->run(); }, .plain = {}};

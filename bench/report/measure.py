@@ -11,7 +11,10 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+
+from report import samples
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAMS = ["mixers_bench", "primitives_bench", "models_bench"]
@@ -204,6 +207,14 @@ class Figures:
                 if entry.get(now) is not None:
                     row[key] = min(row[key] or entry[now], entry[now])
 
+    def add_samples(self, compiler, threads, rows):
+        for name, counts in rows.items():
+            row = self.rows.get((short_name(compiler), threads, name))
+            if row:
+                where = row.setdefault("where", {})
+                for kind, number in counts.items():
+                    where[kind] = where.get(kind, 0) + number
+
     def add_attention_peer(self, peer, figures):
         best = self.attention.setdefault((peer, figures["threads"]), figures)
         for name, took in figures["attention"].items():
@@ -291,7 +302,9 @@ class Figures:
 
 # ------------------------------------------------------------------ running
 
-def run_program(folder, name, threads, isa, pattern, min_time, foreign, model=None, fftw=None):
+def run_program(folder, name, threads, isa, pattern, min_time, foreign, figures, model=None,
+                fftw=None):
+    """Adds a program's rows to the figures, and where the time of models went."""
     command = [find_program(folder, name), "--threads", str(threads), "--benchmark_format=json",
                "--benchmark_min_time=" + min_time]
     if isa:
@@ -302,12 +315,19 @@ def run_program(folder, name, threads, isa, pattern, min_time, foreign, model=No
     if model:
         environment["SEQMIX_BENCH_MODEL"] = model
     environment["SEQMIX_FFTW"] = fftw or ""
-    done = foreign.run(command, env=environment)
-    if done.returncode != 0:
-        sys.stderr.write(done.stderr)
-        fail(name + " failed")
-    start = done.stdout.find("{")
-    return json.loads(done.stdout[start:]) if start >= 0 else None  # None: no row matches
+    with tempfile.TemporaryDirectory() as scratch:
+        seen = os.path.join(scratch, "samples")
+        if name == "models_bench":
+            environment["SEQMIX_BENCH_SAMPLES"] = seen
+        done = foreign.run(command, env=environment)
+        if done.returncode != 0:
+            sys.stderr.write(done.stderr)
+            fail(name + " failed")
+        start = done.stdout.find("{")
+        if start >= 0:  # else no row matches
+            result = json.loads(done.stdout[start:])
+            figures.add(result)
+            figures.add_samples(result["context"]["compiler"], threads, samples.read(seen))
 
 
 def build_peers(peers, figures):
@@ -382,10 +402,8 @@ def measure(builds, threads, patterns, isa="", rounds=1, min_time="0.2", peers=(
                     models = models_for(pattern) if name == "models_bench" else [None]
                     for model in models:
                         fftw = peers.get("fftw") if name == "primitives_bench" else None
-                        result = run_program(folder, name, count, isa, pattern, min_time, foreign,
-                                             model, fftw)
-                        if result:
-                            figures.add(result)
+                        run_program(folder, name, count, isa, pattern, min_time, foreign, figures,
+                                    model, fftw)
                     if name == "mixers_bench" and folder == builds[0] and attention_tokens(pattern):
                         for peer in [p for p in peers
                                      if p in ATTENTION_PEERS and p not in figures.missing]:

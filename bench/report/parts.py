@@ -1,8 +1,9 @@
 """A model by its parts: where the time of mamba-130m's prefill and decode goes, one thread.
 
-A part's time is that of its own row, in the same run, at the model's shape; what a part is called, how
-often, and how many tokens a call has is below. `rest` is the whole model's row less all of these:
-embedding, clearing, handing over, and what parts lose to each other's use of the caches.
+How the model's time is split among products, scan, convolution, norms and the rest is what samples of the
+running model say (samples.py). A product's own time is that of its row, in the same run, at the model's
+shape; what products take in the model beyond their rows is a line of its own, `products in place`:
+there the weights are not in a cache. Without samples the rows' times stand for the parts.
 """
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ PRODUCTS = {"in_proj": (3072, 768), "x_proj": (80, 1536), "dt_proj": (1536, 48),
             "out_proj": (768, 1536)}
 COLOURS = {"in_proj": "#1e3a8a", "x_proj": "#60a5fa", "dt_proj": "#93c5fd", "out_proj": "#1d4ed8",
            "lm_head": "#bfdbfe", "convolution": "#7c3aed", "scan": "#c2410c", "norm": "#15803d",
-           "residual": "#86efac", "rest": "#9ca3af"}
+           "residual": "#86efac", "products in place": "#64748b", "rest": "#d1d5db"}
 
 
 class Part(NamedTuple):
@@ -64,27 +65,37 @@ def parts(figures, compiler, kind, phase):
 
 def pieces(figures, compiler, kind, phase):
     """Every part with its time, and the whole model's; nothing if a row was not measured."""
+    tokens = 2048 if phase == "prefill" else 1
+    row = figures.row(compiler, 1, f"{MODEL_ROWS[kind]}/avx512/{phase}/mamba-130m_T{tokens}")
+    if not row:
+        return [], 0.0
+    whole, where = row["time_us"] / tokens, row.get("where")
+    seen = sum(where.values()) if where else 0
+
+    def in_place(name):
+        return where.get(name, 0) / seen * whole
+
     found = []
     for part in parts(figures, compiler, kind, phase):
         row = figures.row(compiler, 1, part.row)
         if not row or not row["limit_us"]:
             return [], 0.0
-        scale = part.times / part.tokens
-        found.append(Piece(part.name, row["time_us"] * scale, row["bytes"] * scale,
-                           row["flops"] * scale, row["limit_us"] * scale, "gemm" in part.row))
-    tokens = 2048 if phase == "prefill" else 1
-    whole = figures.row(compiler, 1,
-                        f"{MODEL_ROWS[kind]}/avx512/{phase}/mamba-130m_T{tokens}")
-    return (found, whole["time_us"] / tokens) if whole else ([], 0.0)
+        scale, product = part.times / part.tokens, "gemm" in part.row
+        us = row["time_us"] * scale if product or not seen else in_place(part.name)
+        found.append(Piece(part.name, us, row["bytes"] * scale, row["flops"] * scale,
+                           row["limit_us"] * scale, product))
+    if seen:
+        beyond = in_place("products") - sum(piece.us for piece in found if piece.product)
+        found.append(Piece("products in place", beyond, 0, 0, 0, True))
+    rest = whole - sum(piece.us for piece in found)
+    return found + [Piece("rest", rest, 0, 0, 0, False)], whole
 
 
 def glue_over_limit(figures, compiler, kind):
-    """All but the products, `rest` too, over the limits of scan, convolution, norm and residual."""
-    found, whole = pieces(figures, compiler, kind, "prefill")
-    if not found:
-        return None
-    products = sum(piece.us for piece in found if piece.product)
-    return (whole - products) / sum(piece.limit_us for piece in found if not piece.product)
+    """All but the products over the limits of scan, convolution, norms and residuals."""
+    found, _ = pieces(figures, compiler, kind, "prefill")
+    glue = [piece for piece in found if not piece.product]
+    return sum(p.us for p in glue) / sum(p.limit_us for p in glue) if glue else None
 
 
 def table(figures, compiler, phase):
@@ -95,21 +106,22 @@ def table(figures, compiler, phase):
     columns = [f"{kind}: us | KB | of_limit" for kind in known]
     lines = ["| part | MFLOP | " + " | ".join(columns) + " |",
              "|---|---|" + "---|---|---|" * len(known)]
-    first = next(iter(known.values()))[0]
-    for i, piece in enumerate(first):
+    first = max((found for found, _ in known.values()), key=len)
+    for piece in first:
         cells = []
         for found, _ in known.values():
-            one = found[i]
-            cells.append(f"{one.us:.1f} | {one.bytes / 1e3:.0f} | {one.limit_us / one.us:.2f}")
-        lines.append(f"| {piece.name} | {piece.flops / 1e6:.2f} | " + " | ".join(cells) + " |")
-    rest, all_of_it = [], []
+            one = next((p for p in found if p.name == piece.name), None)
+            share = f"{one.limit_us / one.us:.2f}" if one and one.limit_us and one.us > 0 else ""
+            size = f"{one.bytes / 1e3:.0f}" if one and one.bytes else ""
+            cells.append(f"{one.us:.1f} | {size} | {share}" if one else " | | ")
+        flops = f"{piece.flops / 1e6:.2f}" if piece.flops else ""
+        lines.append(f"| {piece.name} | {flops} | " + " | ".join(cells) + " |")
+    cells = []
     for found, whole in known.values():
-        rest.append(f"{whole - sum(piece.us for piece in found):.1f} | | ")
-        bytes_, limit = (sum(getattr(p, name) for p in found) for name in ("bytes", "limit_us"))
-        all_of_it.append(f"**{whole:.1f}** | {bytes_ / 1e3:.0f} | {limit / whole:.2f}")
+        size, limit = (sum(getattr(p, name) for p in found) for name in ("bytes", "limit_us"))
+        cells.append(f"**{whole:.1f}** | {size / 1e3:.0f} | {limit / whole:.2f}")
     flops = sum(piece.flops for piece in first) / 1e6
-    lines.append("| rest | | " + " | ".join(rest) + " |")
-    lines.append(f"| **whole model** | {flops:.2f} | " + " | ".join(all_of_it) + " |")
+    lines.append(f"| **whole model** | {flops:.2f} | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -122,8 +134,7 @@ def draw(figures, compiler):
         for kind in FORMATS:
             found, whole = pieces(figures, compiler, kind, phase)
             if found:
-                rest = max(0.0, whole - sum(piece.us for piece in found))
-                bars.append((phase, kind, found + [Piece("rest", rest, 0, 0, rest, False)], whole))
+                bars.append((phase, kind, found, whole))
     names = list(dict.fromkeys(piece.name for bar in bars for piece in bar[2]))
     bottom = top + len(bars) * (height + gap) + 12
     total = bottom + 20 * ((len(names) + 4) // 5) + 24
@@ -140,11 +151,11 @@ def draw(figures, compiler):
         out.append(text(20, y + height / 2 + 4, f"{phase} {kind}"))
         x = left
         for piece in found:
-            wide = piece.us * scale
+            wide = max(0.0, piece.us) * scale
             out.append(f'<rect x="{x:.1f}" y="{y}" width="{max(wide, 0.5):.1f}" height="{height}" '
                        f'fill="{COLOURS[piece.name]}"><title>{piece.name}: {piece.us:.1f} us, limit '
                        f'{piece.limit_us:.1f}</title></rect>')
-            if piece.name != "rest" and wide > 4:
+            if piece.limit_us and wide > 4:
                 at = x + min(piece.limit_us, piece.us) * scale
                 out.append(line(at, y + height - 7, at, y + height, "#000000", stroke_width=2))
             x += wide
@@ -164,9 +175,11 @@ def section(figures, compiler):
     if not prefill and not decode:
         return []
     return ["## A model by its parts", "",
-            f"One token of mamba-130m's shape, one thread, {compiler}: of a prompt of 2048, and decoded. "
-            "Each part's figures are", "those of its own row, all layers together; `rest` is what the "
-            "whole model takes beyond them. In bf16 and int8 the", "products' limit counts an "
-            "instruction as fast as an FMA, twice and four times the elements: AMX passes it.", "",
+            f"One token of mamba-130m's shape, one thread, {compiler}: of a prompt of 2048, and decoded; "
+            "all layers together. Time is", "that within the model, by samples of it; of each product "
+            "that of its own row, and `products in place` is what they", "take in the model beyond "
+            "that, where weights and activations come from memory. In bf16 and int8 a product's "
+            "limit", "counts instructions as fast as FMAs, with two and four times the elements: AMX "
+            "passes it.", "",
             "![A model by its parts](parts.svg)", "", "Prefill:", "", *prefill, "", "Decode:", "",
             *decode]

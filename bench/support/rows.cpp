@@ -11,6 +11,7 @@
 
 #include "seqmix/seqmix.h"
 #include "support/limits.h"
+#include "support/sampler.h"
 
 namespace seqmix::bench {
 
@@ -34,6 +35,7 @@ struct Measured {
 
 // Every round has one run of the row, of its plain loop and of its memory limit.
 constexpr int kRounds = 5;
+constexpr double kSampledSeconds = 2;
 
 void run_once(Measured& m) { m.best = std::min(m.best, timed(m.job.run, settings().threads)); }
 
@@ -115,6 +117,13 @@ void run_row(benchmark::State& state, const std::shared_ptr<Measured>& row) {
     while (m.rounds < kRounds) {
         run_once(m);
         run_rivals(m);
+    }
+    if (m.row.sampled && samples_wanted()) {
+        const double start = now();
+        do {
+            sampled(m.job.run);
+        } while (now() - start < kSampledSeconds);
+        write_samples(m.row.name);
     }
     if (m.probe) {  // and once after the others
         m.best_limit = std::min(m.best_limit, m.probe->seconds());

@@ -27,8 +27,9 @@ struct Row {
     std::string isa;
     Work work;
     Limit limit = Limit::fma;
-    double tokens = 0;  // > 0: tokens/s is shown
-    double region = 0;  // Limit::read: bytes that the runs take turns in, where these are more
+    double tokens = 0;     // > 0: tokens/s is shown
+    double region = 0;     // Limit::read: bytes that the runs take turns in, where these are more
+    bool sampled = false;  // also where in the library its time goes (sampler.h)
     std::function<Job()> make;
 };
 

@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.join(ROOT, "bench"))
 sys.dont_write_bytecode = True
 
 import model_130m  # noqa: E402
-from report import bars, document, measure, parts, roofline  # noqa: E402
+from report import bars, document, measure, parts, roofline, samples  # noqa: E402
 
 
 def result(compiler, threads, rows, machine="wide", valid="yes"):
@@ -159,15 +159,37 @@ class Parts(unittest.TestCase):
     def test_what_is_not_a_part_is_the_rest(self):
         text = "\n".join(parts.section(self.figures(), "clang 19"))
         self.assertIn("| scan | 0.01 | 10.0 | 10 | 0.50 |", text)
-        self.assertIn("| rest | | 120.0 |", text)  # of prefill: 8 parts
-        self.assertIn("| rest | | 130.0 |", text)  # of decode: 7
+        self.assertIn("| rest |  | 120.0 |", text)  # of prefill: 8 parts
+        self.assertIn("| rest |  | 130.0 |", text)  # of decode: 7
         self.assertIn("| **200.0** |", text)
         self.assertNotIn("bf16: us", text)
         xml.etree.ElementTree.fromstring(parts.draw(self.figures(), "clang 19"))
-
-    def test_glue_is_all_but_the_products(self):
         self.assertAlmostEqual(parts.glue_over_limit(self.figures(), "clang 19", "int8"), 160 / 20)
         self.assertIsNone(parts.glue_over_limit(self.figures(), "clang 19", "bf16"))
+
+    def test_samples_split_the_model(self):
+        figures = self.figures()
+        name = "model_int8/avx512/prefill/mamba-130m_T2048"
+        for _ in range(2):
+            figures.add_samples("clang 19.1.7", 1, {name: {"products": 100, "scan": 75, "rest": 25}})
+        text = "\n".join(parts.section(figures, "clang 19"))
+        self.assertIn("| scan | 0.01 | 75.0 | 10 | 0.07 |", text)
+        self.assertIn("| products in place |  | 60.0 |", text)
+        self.assertIn("| rest |  | 25.0 |", text)
+        self.assertAlmostEqual(parts.glue_over_limit(figures, "clang 19", "int8"), 100 / 20)
+        again = measure.Figures.from_json(json.loads(json.dumps(figures.to_json())))
+        self.assertEqual(parts.section(again, "clang 19"), parts.section(figures, "clang 19"))
+
+    def test_functions_have_kinds(self):
+        for name, kind in (
+                ("seqmix::avx512::(anonymous namespace)::scan(seqmix::SelectiveScanArgs const&)",
+                 "scan"),
+                ("seqmix::avx512::(anonymous namespace)::scan(seqmix::AarenArgs const&)", "rest"),
+                ("void seqmix::avx512_tiles::(anonymous namespace)::multiply_pairs<1>(long)",
+                 "products"),
+                ("seqmix::avx512::(anonymous namespace)::add(long, long, float const*)", "residual"),
+                ("seqmix::avx512::(anonymous namespace)::rms_norm(seqmix::NormArgs const&)", "norm")):
+            self.assertEqual(samples.kind_of(name), kind, name)
 
 
 class Document(unittest.TestCase):
