@@ -98,13 +98,13 @@ class Gemm {
         args_.w_scale = scales_.data();
         sums_.resize(static_cast<size_t>(n));
         args_.w_sums = sums_.data();
-        args_.rounded = type != WeightType::f32;
+        args_.rounded = type == WeightType::bf16 || type == WeightType::i8;
         args_.y = y_.data();
         args_.y_stride = n;
         split_ = gemm_split(m, n, k, kernels, executor_.workers());
         const Floats values = numbers(n * k);
-        const auto element = static_cast<size_t>(weight_size(type));
-        size_ = values.size() * element;
+        const auto count = static_cast<int64_t>(values.size());
+        size_ = static_cast<size_t>(weight_bytes(type, count));
         const size_t copies =
             cold ? std::max(size_t{1},
                             static_cast<size_t>(cold_region() / static_cast<double>(size_)))
@@ -118,6 +118,14 @@ class Gemm {
             uint32_t bits;
             std::memcpy(&bits, &values[i], sizeof bits);
             const auto q = static_cast<int8_t>(std::lrintf(values[i] * 127));
+            if (type == WeightType::q8_0) {
+                constexpr uint16_t factor = 0x2008;  // 1 / 127 in f16
+                unsigned char* block = &all[i / kQ8Block * kQ8Bytes];
+                std::memcpy(block, &factor, sizeof factor);
+                std::memcpy(block + sizeof factor + i % kQ8Block, &q, sizeof q);
+                continue;
+            }
+            const auto element = static_cast<size_t>(weight_bytes(type, 1));
             bits >>= type == WeightType::bf16 ? 16 : 0;  // little-endian, as the levels benched are
             std::memcpy(&all[i * element],
                         type == WeightType::i8 ? static_cast<const void*>(&q) : &bits, element);
@@ -177,14 +185,15 @@ void add_gemm(const std::string& isa, const GemmKernels& kernels, WeightType typ
     const bool f32 = type == WeightType::f32;
     row.name = std::string(f32                        ? "gemm"
                            : type == WeightType::bf16 ? "gemm_bf16"
+                           : type == WeightType::q8_0 ? "gemm_q8_0"
                                                       : "gemm_i8") +
                instructions + "/" + isa + "/" + what + "_M" + std::to_string(m) + "_N" +
                std::to_string(n) + "_K" + std::to_string(k);
     row.isa = isa;
     row.work = {.flops = 2 * rows * outputs * inputs,
-                .bytes = static_cast<double>(weight_size(type)) * outputs * inputs +
+                .bytes = static_cast<double>(weight_bytes(type, n * k)) +
                          4 * (rows * inputs + rows * outputs)};
-    if (!f32) {  // the same ports as FMA, twice or four times the elements
+    if (*instructions != '\0') {  // the same ports as FMA, twice or four times the elements
         row.work.slots_avx512 = rows * outputs * inputs / (type == WeightType::bf16 ? 32 : 64);
     }
     row.limit = cold ? Limit::read : Limit::fma;
@@ -209,12 +218,15 @@ void add_gemms(const std::string& isa, const GemmKernels& kernels, WeightType ty
                const char* instructions) {
     for (const int64_t m : {int64_t{512}, int64_t{16}, int64_t{1}}) {
         for (const GemmShape& shape : kGemms) {
-            if (isa != "generic" || m * shape.n < 10'000'000) {  // seconds at level generic
+            const bool blocks = type != WeightType::q8_0 || shape.k % kQ8Block == 0;
+            if (blocks && (isa != "generic" || m * shape.n < 10'000'000)) {  // seconds at generic
                 add_gemm(isa, kernels, type, instructions, shape.what, m, shape.n, shape.k);
             }
         }
     }
-    add_gemm(isa, kernels, type, instructions, "odd", 511, 509, 503);
+    if (type != WeightType::q8_0) {
+        add_gemm(isa, kernels, type, instructions, "odd", 511, 509, 503);
+    }
 }
 
 struct Maps {
@@ -363,6 +375,7 @@ int main(int argc, char** argv) {
             continue;
         }
         bench::add_gemms(name, *SEQMIX_SELECT_KERNELS(isa, gemm_kernels), WeightType::f32, "");
+        bench::add_gemms(name, *SEQMIX_SELECT_KERNELS(isa, gemm_kernels), WeightType::q8_0, "");
         const auto add_rounding = [&](Rounding rounding, const char* what) {
             if (isa == Isa::avx512 && rounding_available(rounding)) {
                 const GemmKernels& kernels =

@@ -36,9 +36,15 @@
 
 // Storage type of a weight matrix, as kernels see it.
 namespace seqmix {
-// i8 has a factor for each row.
-enum class WeightType : int32_t { f32 = 0, bf16 = 1, f16 = 2, i8 = 3 };
-constexpr int64_t weight_size(WeightType type) {
-    return type == WeightType::f32 ? 4 : type == WeightType::i8 ? 1 : 2;
+// i8 has a factor for each row. q8_0 is ggml's: blocks of kQ8Block neighbours of a row, an f16 factor
+// and then i8 each; rows are whole blocks.
+enum class WeightType : int32_t { f32 = 0, bf16 = 1, f16 = 2, i8 = 3, q8_0 = 4 };
+constexpr int64_t kQ8Block = 32, kQ8Bytes = 34;
+// Bytes of so many elements of a row, from its begin on.
+constexpr int64_t weight_bytes(WeightType type, int64_t count) {
+    return type == WeightType::f32    ? count * 4
+           : type == WeightType::i8   ? count
+           : type == WeightType::q8_0 ? count / kQ8Block * kQ8Bytes
+                                      : count * 2;
 }
 }  // namespace seqmix

@@ -21,6 +21,7 @@ namespace {
 using seqmix::GemmActivation;
 using seqmix::GemmArgs;
 using seqmix::GemmKernels;
+using seqmix::kQ8Block;
 using seqmix::WeightType;
 
 using seqmix::Rounding;
@@ -100,34 +101,46 @@ double half_value(uint16_t h) {
 class Product {
   public:
     Product(const Shape& shape, const Options& options, uint32_t seed)
-        : shape_(shape),
+        : shape_(in_blocks(shape, options)),
           options_(options),
-          x_stride_(shape.k + options.x_gap),
-          w_stride_(shape.k + options.w_gap),
+          x_stride_(shape_.k + options.x_gap),
+          w_stride_(shape_.k + options.w_gap * (options.type == WeightType::q8_0 ? kQ8Block : 1)),
           y_stride_(shape.n + options.y_gap),
-          element_(static_cast<size_t>(seqmix::weight_size(options.type))),
-          x_(span(shape.m, shape.k, x_stride_) * 4),
-          w_(span(shape.n, shape.k, w_stride_) * element_, options.misalign),
+          x_(span(shape.m, shape_.k, x_stride_) * 4),
+          w_(static_cast<size_t>(seqmix::weight_bytes(
+                 options.type, static_cast<int64_t>(span(shape.n, shape_.k, w_stride_)))),
+             options.misalign),
           bias_(static_cast<size_t>(shape.n) * 4),
           residual_(span(shape.m, shape.n, y_stride_) * 4) {
         std::mt19937 rng(seed);
         std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
-        fill(x_, span(shape.m, shape.k, x_stride_), uniform, rng);
+        fill(x_, span(shape.m, shape_.k, x_stride_), uniform, rng);
         fill(bias_, static_cast<size_t>(shape.n), uniform, rng);
         fill(residual_, span(shape.m, shape.n, y_stride_), uniform, rng);
-        w_values_.resize(span(shape.n, shape.k, w_stride_));
+        w_values_.resize(span(shape.n, shape_.k, w_stride_));
         for (int64_t j = 0; j < shape.n; ++j) {
             w_scale_.push_back(uniform(rng));
             w_sums_.push_back(0);
         }
         for (size_t i = 0; i < w_values_.size(); ++i) {
-            unsigned char* at = w_.bytes() + i * element_;
-            if (options.type == WeightType::i8) {
+            unsigned char* at =
+                w_.bytes() + seqmix::weight_bytes(options.type, static_cast<int64_t>(i));
+            if (options.type == WeightType::q8_0) {
+                const size_t in_block = i % kQ8Block;
+                if (in_block == 0) {
+                    const auto h = static_cast<uint16_t>(random_half(rng) & 0x9fffu);  // < 2^-7
+                    std::memcpy(at, &h, sizeof h);
+                    block_factor_ = half_value(h);
+                }
+                const auto q = static_cast<int8_t>(static_cast<int>(rng() % 256) - 128);
+                std::memcpy(at + 2 + in_block, &q, sizeof q);
+                w_values_[i] = q * block_factor_;
+            } else if (options.type == WeightType::i8) {
                 const auto q = static_cast<int8_t>(static_cast<int>(rng() % 255) - 127);
                 std::memcpy(at, &q, sizeof q);
                 const auto stride = static_cast<size_t>(w_stride_);
                 w_values_[i] = q * static_cast<double>(w_scale_[i / stride]);
-                w_sums_[i / stride] += i % stride < static_cast<size_t>(shape.k) ? q : 0;
+                w_sums_[i / stride] += i % stride < static_cast<size_t>(shape_.k) ? q : 0;
             } else if (options.type == WeightType::f16) {
                 const uint16_t h = random_half(rng);
                 std::memcpy(at, &h, sizeof h);
@@ -329,9 +342,15 @@ class Product {
     }
 
     const Shape& shape() const { return shape_; }
-    size_t element() const { return element_; }
 
   private:
+    // K of whole blocks where the type has some.
+    static Shape in_blocks(Shape shape, const Options& options) {
+        if (options.type == WeightType::q8_0) {
+            shape.k = (shape.k + kQ8Block - 1) / kQ8Block * kQ8Block;
+        }
+        return shape;
+    }
     static size_t span(int64_t rows, int64_t cols, int64_t stride) {
         return rows == 0 ? 0 : static_cast<size_t>((rows - 1) * stride + cols);
     }
@@ -349,7 +368,7 @@ class Product {
     Shape shape_;
     Options options_;
     int64_t x_stride_, w_stride_, y_stride_;
-    size_t element_;
+    double block_factor_ = 0;  // of the block that is being made
     Guarded x_, w_, bias_, residual_;
     std::vector<double> w_values_;
     std::vector<float> w_scale_;
@@ -412,7 +431,7 @@ std::vector<Shape> shapes(const GemmKernels& kernels) {
 
 Options random_options(std::mt19937& rng) {
     Options o;
-    o.type = static_cast<WeightType>(rng() % 4);
+    o.type = static_cast<WeightType>(rng() % 5);
     o.rounded = rng() % 2 != 0;
     o.misalign = rng() % 4;
     o.x_gap = static_cast<int64_t>(rng() % 3) * 5;
@@ -433,12 +452,12 @@ void for_each_case(const Check& check) {
         std::mt19937 rng(7);
         uint32_t seed = 0;
         for (const Shape& shape : shapes(*level.kernels)) {
-            for (int round = 0; round < 7; ++round) {
+            for (int round = 0; round < 8; ++round) {
                 Options options;
-                if (round < 4) {
+                if (round < 5) {
                     options.type = static_cast<WeightType>(round);
-                } else if (round < 6) {
-                    options.type = round == 4 ? WeightType::bf16 : WeightType::i8;
+                } else if (round < 7) {
+                    options.type = round == 5 ? WeightType::bf16 : WeightType::i8;
                     options.rounded = true;
                 } else {
                     options = random_options(rng);
@@ -531,7 +550,7 @@ TEST(Gemm, AnyBlocksEqualWhole) {
                 part.n = n;
                 part.x += m0 * args.x_stride;
                 part.w = static_cast<const unsigned char*>(args.w) +
-                         n0 * args.w_stride * static_cast<int64_t>(product.element());
+                         n0 * seqmix::weight_bytes(args.w_type, args.w_stride);
                 part.w_scale += n0;
                 part.w_sums += n0;
                 part.y += m0 * args.y_stride + n0;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/dtype.h"
+#include "base/isa_safe.h"
 #include "base/mapped_file.h"
 
 namespace seqmix {
@@ -19,7 +20,6 @@ enum class Coding : uint8_t {
     plain,  // one after another
     q8_0,  // blocks of kQ8Block neighbours of the last axis: f16 scale, then i8 q; values scale * q
 };
-constexpr int64_t kQ8Block = 32, kQ8Bytes = 34;
 
 struct StoredTensor {
     // Of the values. DType::unknown for element types that no weight can have; `dtype_text` names

@@ -112,7 +112,7 @@ void scale(int64_t width, const float* x, float factor, float* y) {
 template <WeightType kType>
 void widen_as(int64_t rows, int64_t width, const unsigned char* x, ptrdiff_t row_bytes, float* y,
               ptrdiff_t y_stride) {
-    constexpr int64_t size = weight_size(kType);
+    constexpr int64_t size = weight_bytes(kType, 1);
     for (int64_t r = 0; r < rows; ++r) {
         for (int64_t i = 0; i < width; i += kWidth) {
             const int64_t n = width - i;
@@ -143,6 +143,26 @@ void widen_as(int64_t rows, int64_t width, const unsigned char* x, ptrdiff_t row
     }
 }
 
+// Whole blocks.
+void widen_q8(int64_t rows, int64_t width, const unsigned char* x, ptrdiff_t row_bytes, float* y,
+              ptrdiff_t y_stride) {
+    static_assert(kQ8Block % kWidth == 0);
+    for (int64_t r = 0; r < rows; ++r) {
+        const unsigned char* at = x + r * row_bytes;
+        for (int64_t i = 0; i < width; i += kQ8Block, at += kQ8Bytes) {
+            uint16_t factors[kWidth];
+            for (uint16_t& factor : factors) {
+                __builtin_memcpy(&factor, at, sizeof factor);
+            }
+            int8_t values[kQ8Block];
+            __builtin_memcpy(values, at + kQ8Bytes - kQ8Block, sizeof values);
+            for (int64_t j = 0; j < kQ8Block; j += kWidth) {
+                store(y + r * y_stride + i + j, load_i8_n(values + j, kWidth) * load_f16(factors));
+            }
+        }
+    }
+}
+
 void widen(int64_t rows, int64_t width, const void* x, ptrdiff_t x_stride, WeightType type,
            float* y, ptrdiff_t y_stride) {
     const auto* bytes = static_cast<const unsigned char*>(x);
@@ -158,6 +178,9 @@ void widen(int64_t rows, int64_t width, const void* x, ptrdiff_t x_stride, Weigh
             break;
         case WeightType::i8:
             widen_as<WeightType::i8>(rows, width, bytes, x_stride, y, y_stride);
+            break;
+        case WeightType::q8_0:
+            widen_q8(rows, width, bytes, weight_bytes(type, x_stride), y, y_stride);
             break;
     }
 }

@@ -47,7 +47,8 @@ struct ElementwiseKernels {
     // y(d) = x(d) * factor; x, y: (D).
     void (*scale)(int64_t width, const float* x, float factor, float* y);
 
-    // y = x widened to f32, exactly (i8 without its factor); x: (rows, D) of `type`, may start at any byte; y: (rows, D).
+    // y = x widened to f32, exactly (i8 without its factor); x: (rows, D) of `type`, may start at any
+    // byte, whole blocks of q8_0; y: (rows, D).
     void (*widen)(int64_t rows, int64_t width, const void* x, ptrdiff_t x_stride, WeightType type,
                   float* y, ptrdiff_t y_stride);
 

@@ -61,12 +61,12 @@ GemmTask gemm_task(const GemmSplit& split, int64_t item) {
 void gemm_work_item(const GemmArgs& args, const GemmKernels& kernels, const GemmSplit& split,
                     int64_t item) {
     const GemmTask task = gemm_task(split, item);
-    const int64_t w_size = weight_size(args.w_type);
     GemmArgs part = args;
     part.m = task.m_count;
     part.n = task.n_count;
     part.x += task.m_begin * args.x_stride;
-    part.w = static_cast<const unsigned char*>(args.w) + task.n_begin * args.w_stride * w_size;
+    part.w = static_cast<const unsigned char*>(args.w) +
+             task.n_begin * weight_bytes(args.w_type, args.w_stride);
     if (args.w_type == WeightType::i8) {
         part.w_scale += task.n_begin;
         part.w_sums += task.n_begin;

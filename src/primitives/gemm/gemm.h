@@ -2,7 +2,8 @@
 //
 //   y(m,n) = activation( sum_k x(m,k) w(n,k) + bias(n) ) + residual(m,n)
 //
-// x (M,K) f32, w (N,K) f32, bf16, f16 or i8 with a factor for each row, widened exactly; y (M,N) f32.
+// x (M,K) f32, w (N,K) f32, bf16, f16, q8_0 or i8 with a factor for each row, widened exactly; y (M,N)
+// f32.
 //
 // Numerics. Every sum is one chain, acc = fma(x(m,k), w(n,k), acc) for k = 0, 1, ..., K-1 from
 // acc = +0, in f32 (a multiplication and an addition at level generic). There is one accumulator

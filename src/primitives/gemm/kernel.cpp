@@ -46,6 +46,8 @@ void pack(const unsigned char* w, ptrdiff_t row, WeightType w_type, int64_t n, i
         pack_as<WeightType::bf16>(w, row, n, bytes, panel);
     } else if (w_type == WeightType::f16) {
         pack_as<WeightType::f16>(w, row, n, bytes, panel);
+    } else if (w_type == WeightType::q8_0) {
+        pack_as<WeightType::q8_0>(w, row, n, bytes, panel);
     } else {
         pack_as<WeightType::i8>(w, row, n, bytes, panel);
     }
@@ -109,16 +111,18 @@ void multiply_panel(const GemmArgs& args, const Block& block) {
 
 template <Words kWords>
 void multiply_many(const GemmArgs& args, int64_t m0, int64_t rows, const Buffers& buffers) {
-    // Bytes of weights for a word of x, and of all the words of a row.
-    const int64_t size = kWords != Words::f32 ? 4 : weight_size(args.w_type);
-    const int64_t row_bytes = args.k * weight_size(args.w_type);
+    const int64_t row_bytes = weight_bytes(args.w_type, args.k);
+    // Bytes of a row of weights for so many words of x, all but the last ones whole blocks.
+    const auto bytes = [&](int64_t words) {
+        return kWords != Words::f32 ? words * 4 : weight_bytes(args.w_type, words);
+    };
     const auto* weights = static_cast<const unsigned char*>(args.w);
     Block b{};
     b.m0 = m0;
     b.rows = rows;
-    b.k = (row_bytes + size - 1) / size;
+    b.k = kWords != Words::f32 ? (row_bytes + 3) / 4 : args.k;
     b.panel = buffers.panel;
-    b.step = args.w_stride * weight_size(args.w_type);
+    b.step = weight_bytes(args.w_type, args.w_stride);
     b.x_step = args.x_stride * 4;
     auto* words = reinterpret_cast<unsigned char*>(buffers.words);
     const bool kept = rows <= kept_rows(b.k);  // all words of x, at once
@@ -149,9 +153,9 @@ void multiply_many(const GemmArgs& args, int64_t m0, int64_t rows, const Buffers
             }
             for (b.n0 = begin; b.n0 < end; b.n0 += kPanelLanes) {
                 b.n = min_of(kPanelLanes, end - b.n0);
-                const unsigned char* w = weights + b.n0 * b.step + b.k0 * size;
+                const unsigned char* w = weights + b.n0 * b.step + bytes(b.k0);
                 b.next = b.n0 + b.n < end       ? w + kPanelLanes * b.step
-                         : b.k0 + b.depth < b.k ? weights + begin * b.step + (b.k0 + b.depth) * size
+                         : b.k0 + b.depth < b.k ? weights + begin * b.step + bytes(b.k0 + b.depth)
                          : end < args.n         ? weights + end * b.step
                                                 : nullptr;
                 b.sums = buffers.sums + (b.n0 - begin) * rows;
@@ -162,7 +166,7 @@ void multiply_many(const GemmArgs& args, int64_t m0, int64_t rows, const Buffers
                                ? -1
                                : (b.n0 - begin) / kPanelLanes * (rows / kTileRows) * b.next_x_rows;
                 pack<kWords>(w, b.step, args.w_type, b.n,
-                             min_of(b.depth * size, row_bytes - b.k0 * size), buffers.panel);
+                             min_of(bytes(b.depth), row_bytes - bytes(b.k0)), buffers.panel);
                 multiply_panel<kWords>(args, b);
             }
             b.k0 += b.depth;

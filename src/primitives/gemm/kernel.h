@@ -23,8 +23,8 @@ struct GemmEpilogue {
 // y(m,n) = epilogue(sum_k x(m,k) w(n,k)). Strides in elements from row to row, of either sign.
 // Value-initialise (`GemmArgs args{};`) and set what is needed.
 struct GemmArgs {
-    int64_t m, n, k;
-    const float* x;  // (M,K)
+    int64_t m, n, k;  // k is of whole blocks, and so is w_stride, if w is q8_0
+    const float* x;   // (M,K)
     ptrdiff_t x_stride;
     const void* w;  // (N,K) of w_type; may start at any byte
     ptrdiff_t w_stride;

@@ -18,7 +18,7 @@ struct DirectRead {
     static constexpr WeightType kTile =
         kWhole ? WeightType::f32 : kType;                 // a word is as wide as f32
     static constexpr int kColumns = kTileColumns<kTile>;  // elements of x that a tile meets
-    static constexpr int64_t kBytes = kColumns * kSize<kTile>;
+    static constexpr int64_t kBytes = kTileBytesOf<kTile>;
 };
 
 // The rows of x that a block meets: f32 as the caller has them, or words.
@@ -44,7 +44,7 @@ void direct_block(const GemmArgs& args, const DirectRows& in, int64_t n0, float*
     using Read = DirectRead<kType, kWords>;
     constexpr WeightType tile_type = Read::kTile;
     constexpr int columns = Read::kColumns;
-    const ptrdiff_t row = args.w_stride * kSize<kType>;
+    const ptrdiff_t row = weight_bytes(kType, args.w_stride);
     const unsigned char* w = static_cast<const unsigned char*>(args.w) + n0 * row;
     const float* x = in.x;
     const int64_t rows = args.n - n0;
@@ -56,12 +56,12 @@ void direct_block(const GemmArgs& args, const DirectRows& in, int64_t n0, float*
             acc[v][r] = zero();
         }
     }
-    int64_t left = args.k * kSize<kType>;  // bytes
+    int64_t left = weight_bytes(kType, args.k);
     for (; left >= Read::kBytes; left -= Read::kBytes) {
 #pragma GCC unroll 4
         for (int v = 0; v < kVecs; ++v) {
             const unsigned char* p = w + v * kWidth * row;
-            Vec tile[kWidth];
+            Tile<tile_type> tile;
             if (rows >= (v + 1) * kWidth) {
                 load_tile<tile_type>(p, row, tile);
                 prefetch_tile(p, row, left, kVecs * kWidth * row);
@@ -76,11 +76,11 @@ void direct_block(const GemmArgs& args, const DirectRows& in, int64_t n0, float*
         w += Read::kBytes;
         x += columns;
     }
-    if (left > 0) {
+    if (left > 0) {  // not of whole blocks
         const auto some = static_cast<int>((left + kSize<tile_type> - 1) / kSize<tile_type>);
 #pragma GCC unroll 4
         for (int v = 0; v < kVecs; ++v) {
-            Vec tile[kWidth];
+            Tile<tile_type> tile;
             load_edge_tile<tile_type>(w + v * kWidth * row, row, rows - v * kWidth, left, tile);
             for (int j = 0; j < some; ++j) {
                 feed<kWords>(column<tile_type>(tile, j), x + j, in.x_stride, acc[v]);
@@ -132,6 +132,9 @@ void multiply_direct(const GemmArgs& args, int64_t m0, int64_t rows, float* sums
             break;
         case WeightType::i8:
             direct_rows<WeightType::i8, Words::f32, kDirectRows>(args, in, rows, sums);
+            break;
+        case WeightType::q8_0:
+            direct_rows<WeightType::q8_0, Words::f32, kDirectRows>(args, in, rows, sums);
             break;
     }
 }

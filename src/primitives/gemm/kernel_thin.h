@@ -11,7 +11,7 @@ namespace {
 // Rows of weights that are read in whole words.
 template <Words kWords>
 bool can_be_thin(const GemmArgs& args, int64_t rows) {
-    const int64_t bytes = args.k * weight_size(args.w_type);
+    const int64_t bytes = weight_bytes(args.w_type, args.k);
     return rows <= kThinRows && bytes >= kThinLeastK * 4 && bytes % 4 == 0 &&
            (kWords != Words::f32 || args.w_type == WeightType::f32);
 }
@@ -46,7 +46,7 @@ void multiply_thin(const GemmArgs& args, int64_t m0, int64_t rows, const Buffers
     constexpr int64_t most_words = kPanelFloats / stride;
     constexpr ptrdiff_t words_step = most_words * 4;
     static_assert(!kRounds || kThinRows * most_words <= kWordsFloats || kVecs < kPanelVecs);
-    const ptrdiff_t step = args.w_stride * weight_size(args.w_type);
+    const ptrdiff_t step = weight_bytes(args.w_type, args.w_stride);
     const int64_t all = args.k / kPerWord<kWords>;
     const RowScale* scales = nullptr;
     if constexpr (kWords == Words::quads) {

@@ -180,7 +180,7 @@ void multiply_in_tiles(const GemmArgs& args, int64_t m0, int64_t rows, const Buf
     constexpr int64_t pair = kPair * kTile;
     constexpr int64_t block_floats = pair * pair;
     constexpr int64_t blocks = kBlockM * kBlockN / block_floats;  // that wait
-    const int64_t size = weight_size(args.w_type);
+    const int64_t size = weight_bytes(args.w_type, 1);
     const ptrdiff_t row = args.w_stride * size;
     const auto* weights = static_cast<const unsigned char*>(args.w);
     float* packed = buffers.words;

@@ -15,12 +15,28 @@ SEQMIX_INLINE const unsigned char* bytes_of(const float* p) {
     return reinterpret_cast<const unsigned char*>(p);
 }
 
-// A tile is kWidth rows of kWidth 32-bit words: one f32 or two bf16 each. f16 and i8 are widened on
-// the way: taking words apart costs more shuffles than it saves.
+// A tile is kWidth rows of 32-bit words, transposed: kWidth words of one f32 or two bf16 each, or a
+// block of q8_0, whose words hold four. f16 and i8 are widened on the way: taking words apart costs more
+// shuffles than it saves.
 template <WeightType kType>
-constexpr int64_t kSize = weight_size(kType);
+struct Tile {
+    Vec words[kWidth];
+};
+template <>
+struct Tile<WeightType::q8_0> {
+    Vec words[kQ8Block / 4];
+    Vec factors;
+};
 template <WeightType kType>
-constexpr int kTileColumns = kType == WeightType::bf16 ? 2 * kWidth : kWidth;
+constexpr int64_t kSize = weight_bytes(kType, 1);
+template <>
+constexpr int64_t kSize<WeightType::q8_0> = kQ8Bytes;  // of a block
+template <WeightType kType>
+constexpr int kTileColumns = kType == WeightType::bf16   ? 2 * kWidth
+                             : kType == WeightType::q8_0 ? static_cast<int>(kQ8Block)
+                                                         : kWidth;
+template <WeightType kType>
+constexpr int64_t kTileBytesOf = weight_bytes(kType, kTileColumns<kType>);
 // Rows are more streams than the hardware follows: fetch this far ahead in each.
 constexpr int64_t kAheadBytes = 256;
 
@@ -37,27 +53,51 @@ SEQMIX_INLINE Vec load_widened(const unsigned char* p) {
     }
 }
 
+SEQMIX_INLINE Vec load_factors(const unsigned char* p, ptrdiff_t step) {
+    uint16_t factors[kWidth];
+#pragma GCC unroll 16
+    for (int r = 0; r < kWidth; ++r) {
+        __builtin_memcpy(factors + r, p + r * step, sizeof factors[r]);
+    }
+    return load_f16(factors);
+}
+
+// Byte i of each word, signed.
+SEQMIX_INLINE IVec byte_of(IVec words, int i) {
+    switch (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? i : 3 - i) {
+        case 0: return shift_right<24>(shift_left<24>(words));
+        case 1: return shift_right<24>(shift_left<16>(words));
+        case 2: return shift_right<24>(shift_left<8>(words));
+        default: return shift_right<24>(words);
+    }
+}
+
 // A tile whose first row and column are at p; column<kType>(tile, j) lane r is then its column j.
 template <WeightType kType>
-SEQMIX_INLINE void load_tile(const unsigned char* p, ptrdiff_t step, Vec (&tile)[kWidth]) {
+SEQMIX_INLINE void load_tile(const unsigned char* p, ptrdiff_t step, Tile<kType>& tile) {
     if constexpr (kType == WeightType::f16 || kType == WeightType::i8) {
 #pragma GCC unroll 16
         for (int r = 0; r < kWidth; ++r) {
-            tile[r] = load_widened<kType>(p + r * step);
+            tile.words[r] = load_widened<kType>(p + r * step);
         }
-        transpose(tile);
+        transpose(tile.words);
+    } else if constexpr (kType == WeightType::q8_0) {
+        tile.factors = load_factors(p, step);
+        load_transposed(p + kQ8Bytes - kQ8Block, step, tile.words);
     } else {
-        load_transposed(p, step, tile);
+        load_transposed(p, step, tile.words);
     }
 }
 template <WeightType kType>
-SEQMIX_INLINE Vec column(const Vec (&tile)[kWidth], int j) {
+SEQMIX_INLINE Vec column(const Tile<kType>& tile, int j) {
     if constexpr (kType == WeightType::bf16) {
         constexpr int kLow = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 0 : 1;
-        const IVec pair = bits_of(tile[j / 2]);
+        const IVec pair = bits_of(tile.words[j / 2]);
         return from_bits(j % 2 == kLow ? shift_left<16>(pair) : pair & iset1(-65536));
+    } else if constexpr (kType == WeightType::q8_0) {  // exact: 11 bits times 8
+        return to_float(byte_of(bits_of(tile.words[j / 4]), j % 4)) * tile.factors;
     } else {
-        return tile[j];
+        return tile.words[j];
     }
 }
 
@@ -65,8 +105,8 @@ SEQMIX_INLINE Vec column(const Vec (&tile)[kWidth], int j) {
 // stack: nothing else is read. The other rows give lanes that are never stored, the other bytes are 0.
 template <WeightType kType>
 void load_edge_tile(const unsigned char* p, ptrdiff_t step, int64_t rows, int64_t bytes,
-                    Vec (&tile)[kWidth]) {
-    constexpr int64_t whole = kTileColumns<kType> * kSize<kType>;
+                    Tile<kType>& tile) {
+    constexpr int64_t whole = kTileBytesOf<kType>;
     unsigned char copy[kWidth * whole] = {};
     for (int64_t r = 0; r < min_of(rows, kWidth); ++r) {
         if (bytes >= whole) {
@@ -96,7 +136,7 @@ SEQMIX_INLINE void prefetch_tile(const unsigned char* p, ptrdiff_t step, int64_t
 template <WeightType kType>
 void pack_as(const unsigned char* w, ptrdiff_t step, int64_t n, int64_t bytes, float* panel) {
     constexpr int columns = kTileColumns<kType>;
-    constexpr int64_t whole = columns * kSize<kType>;
+    constexpr int64_t whole = kTileBytesOf<kType>;
     const int64_t stride = vectors(n) * kWidth;
     for (int64_t first = 0; first < n; first += kWidth) {
         const unsigned char* p = w + first * step;
@@ -104,7 +144,7 @@ void pack_as(const unsigned char* w, ptrdiff_t step, int64_t n, int64_t bytes, f
         float* out = panel + first;
         int64_t left = bytes;
         for (; left >= whole; left -= whole) {
-            Vec tile[kWidth];
+            Tile<kType> tile;
             if (rows >= kWidth) {
                 load_tile<kType>(p, step, tile);
                 prefetch_tile(p, step, left, kWidth * step);
@@ -120,7 +160,7 @@ void pack_as(const unsigned char* w, ptrdiff_t step, int64_t n, int64_t bytes, f
         }
         if (left > 0) {
             const auto some = static_cast<int>((left + kSize<kType> - 1) / kSize<kType>);
-            Vec tile[kWidth];
+            Tile<kType> tile;
             load_edge_tile<kType>(p, step, rows, left, tile);
             for (int j = 0; j < some; ++j) {
                 store(out + j * stride, column<kType>(tile, j));
