@@ -118,6 +118,8 @@ struct MixerCases {
     // Outputs come from transforms over many tokens: a later token may change earlier outputs within
     // the tolerance, and one that is no number may reach them.
     bool spreads = false;
+    // bf16 tensors are also multiplied as bf16: outputs are those of f32 tensors within 2^-7.
+    bool rounds_bf16 = false;
     const char* lanes = nullptr;       // attribute that counts the lanes of `materialize`
     const char* lane_width = nullptr;  // attribute that says how wide they are; null: 1
     std::vector<BenchShape> benches = {};

@@ -71,6 +71,7 @@ const MixerCases attention_op_cases = {
              .attributes = R"({"heads":@,"kv_heads":$,"head_dim":5,"causal":true})",
              .absent = {"bias", "mask", "k_scale", "v_scale"}},
         },
+    .rounds_bf16 = true,
     .lanes = "heads",
     .lane_width = "value_dim",
     .benches =
