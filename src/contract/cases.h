@@ -92,6 +92,7 @@ struct BenchShape {
     const char* attributes = "{}";
     BatchTime shape = {1, 1};
     int64_t source = 0;  // tokens of the source; 0: as many as the call's
+    bool bf16 = false;   // tensors are bf16, not f32
     std::vector<const char*> absent = {};
     std::vector<SlotShape> alternatives = {};
     Work work = {};
