@@ -438,6 +438,47 @@ TEST(Attention, WhatIsHiddenDoesNotMatter) {
     }
 }
 
+TEST(Attention, ValuesThatAreNotFiniteReachWhoSeesThem) {
+    for (const Level& level : levels()) {
+        for (const int64_t queries : {3, 100}) {
+            Options o;
+            o.right = 0;
+            Problem problem({queries, 150, 24, 35}, o, 14);
+            const Problem::Result clean = problem.run(*level.kernels);
+            const int64_t key = 150 - queries / 2;  // rows from that on see it
+            problem.v_[count(key * 35 + 2)] = kInfinity;
+            problem.v_[count(key * 35 + 33)] = kNaN;
+            const Problem::Result got = problem.run(*level.kernels);
+            EXPECT_EQ(got.lse, clean.lse) << level.name;
+            for (int64_t i = 0; i < queries; ++i) {
+                const bool sees = 150 - queries + i >= key;
+                for (int64_t d = 0; d < 35; ++d) {
+                    const float y = got.y[count(i * 35 + d)];
+                    if (sees && d == 2) {
+                        EXPECT_EQ(y, kInfinity) << level.name << " row " << i;
+                    } else if (sees && d == 33) {
+                        EXPECT_TRUE(std::isnan(y)) << level.name << " row " << i;
+                    } else {
+                        EXPECT_EQ(y, clean.y[count(i * 35 + d)]) << level.name << " row " << i;
+                    }
+                }
+            }
+        }
+    }
+}
+
+// Subnormals may count as 0, and do no harm beside other numbers.
+TEST(Attention, SubnormalsAreSmall) {
+    for (const Level& level : levels()) {
+        for (const int64_t queries : {3, 40}) {
+            Problem problem({queries, 90, 24, 20}, {}, 15);
+            for (size_t i = 0; i < problem.k_.size(); i += 3) problem.k_[i] = 1e-39f;
+            for (size_t i = 0; i < problem.v_.size(); i += 2) problem.v_[i] = -1e-39f;
+            expect_true(problem.run(*level.kernels), problem.truth(*level.kernels));
+        }
+    }
+}
+
 TEST(Attention, LargeScoresStayFinite) {
     for (const Level& level : levels()) {
         for (const float size : {60.0f, 200.0f}) {  // scores of up to 1e4 and 1e5

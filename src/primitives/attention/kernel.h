@@ -64,6 +64,7 @@ SEQMIX_DECLARE_KERNELS(AttentionKernels, attention_kernels)
 SEQMIX_DECLARE_ROUNDING_KERNELS(AttentionKernels, attention_kernels)
 
 constexpr int64_t kAttentionKeyBlock = 64;  // keys of a score tile
+constexpr int64_t kRoundedBlock = 128;      // where operands are rounded
 
 // Queries that share a reading of the keys (a tile): the more, the less reading, while their numbers
 // stay in the L2 cache (384 KB; 576 KB where operands are rounded, for packing keys then takes longer
@@ -78,8 +79,9 @@ SEQMIX_INLINE int64_t attention_tile_rows(const AttentionKernels& kernels, int64
 SEQMIX_INLINE int64_t attention_scratch(const AttentionKernels& kernels, int64_t dk, int64_t dv) {
     constexpr int64_t kLine = 16, kRowNumbers = 4;
     const int64_t rows = attention_tile_rows(kernels, dk, dv);
-    return (rows + kAttentionKeyBlock) * (dk + dv + 2 * kLine) + kRowNumbers * rows +
-           2 * kAttentionKeyBlock * (kernels.panel_rows + kLine);
+    const int64_t keys = kernels.rounds ? kRoundedBlock : kAttentionKeyBlock;
+    return (rows + keys) * (dk + dv + 2 * kLine) + kRowNumbers * rows +
+           2 * keys * (kernels.panel_rows + kLine);
 }
 
 }  // namespace seqmix
