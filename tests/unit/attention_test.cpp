@@ -331,6 +331,21 @@ TEST(Attention, EveryOptionIsTheReference) {
     }
 }
 
+TEST(Attention, RoundsWhereThatPays) {
+    for (const Isa isa : test::built_levels()) {
+        EXPECT_EQ(rounding_attention_kernels(isa)->rounds, bf16_rounding_pays(best_rounding(isa)));
+        EXPECT_FALSE(SEQMIX_SELECT_KERNELS(isa, attention_kernels)->rounds);
+    }
+    // Not the same numbers, or the rounded tests test nothing.
+    Options o;
+    o.right = 0;
+    const Problem problem({50, 64, 24, 20}, o, 16);
+    for (const Level& level : levels()) {
+        const bool exact = problem.run(*level.kernels) == problem.run(*levels()[0].kernels);
+        EXPECT_FALSE(exact && level.kernels->rounds) << level.name;
+    }
+}
+
 TEST(Attention, EveryWindowIsTheReference) {
     for (const Level& level : levels()) {
         for (const int64_t left : {-1, 0, 1, 63, 64, 100}) {
