@@ -54,14 +54,14 @@ struct Setup {
         stream = std::make_unique<Stream>(*model, shape.shape.batch);
         const auto [batch, tokens] = shape.shape;
         const int64_t source = shape.source > 0 ? shape.source : tokens;
+        const Type real = shape.bf16 ? Type::bf16 : Type::f32;
         for (const auto& [number, values] : model->inputs(batch, tokens, 1, source)) {
             add(number, std::make_unique<Buffer>(
-                            values, model->find(number)->is_integer() ? Type::i64 : Type::f32));
+                            values, model->find(number)->is_integer() ? Type::i64 : real));
         }
         for (const conformance::Slot& slot : model->slots()) {
             if (slot.role == SEQMIX_ROLE_OUTPUT && !model->absent(slot.name)) {
-                add(slot.number,
-                    std::make_unique<Buffer>(slot.shape(batch, tokens, batch), Type::f32));
+                add(slot.number, std::make_unique<Buffer>(slot.shape(batch, tokens, batch), real));
             }
             // An operation's state is carried in place.
             if (slot.role == SEQMIX_ROLE_STATE_IN) {

@@ -240,8 +240,8 @@ class Check:
                      "median", c, 1, self.value(c, 1, name, "worst_over_median"), 4, most=True)
 
     def attention(self, c):
-        def row(tokens, causal):
-            return ATTENTION.format("prefill", f"B1_T{tokens}_H12_d64" + "_causal" * causal)
+        def row(tokens, causal, dtype=""):
+            return ATTENTION.format("prefill", f"B1_T{tokens}_H12_d64{dtype}" + "_causal" * causal)
         asked = {peer for peer, _ in self.figures.attention} | set(self.figures.missing)
         for tokens, full, causal in ((1024, 0.62, 0.55), (4096, 0.70, 0.66), (16384, 0.70, 0.66)):
             for hides, need in ((False, full), (True, causal)):
@@ -252,14 +252,22 @@ class Check:
                 self.add("attention_causal", f"attention T={tokens}: time of causal over full", c, 1,
                          self.ratio(c, (1, row(tokens, True)), (1, row(tokens, False))), 0.55,
                          most=True)
-        for peer, hides, need in (("torch", False, self.pick(1.5, 1.05)),
-                                  ("torch", True, self.pick(1.6, 1.15)),
-                                  ("llama", False, self.pick(1.5, 1.3)),
-                                  ("llama", True, self.pick(3.0, 2.8))):
+        for tokens in (4096, 16384):  # half of the limit of bf16 pairs is the whole of f32's
+            for hides in (False, True):
+                self.of_limit("attention_bf16", f"attention bf16 T={tokens} "
+                              f"{'causal' if hides else 'full'}", c, 1, row(tokens, hides, "_bf16"), 0.55)
+        self.add("attention_bf16", "attention bf16 T=4096: time of causal over full", c, 1,
+                 self.ratio(c, (1, row(4096, True, "_bf16")), (1, row(4096, False, "_bf16"))), 0.56,
+                 most=True)
+        for peer, dtype, hides, need in (("torch", "", False, self.pick(1.5, 1.05)),
+                                         ("torch", "", True, self.pick(1.6, 1.15)),
+                                         ("torch", "_bf16", False, 1), ("torch", "_bf16", True, 1),
+                                         ("llama", "", False, self.pick(1.5, 1.3)),
+                                         ("llama", "", True, self.pick(3.0, 2.8))):
             if peer in asked:
-                ratios = self.value(c, 1, row(4096, hides), "vs_peer") or {}
-                self.add("attention_peers", f"attention T=4096 {'causal' if hides else 'full'} vs "
-                         + peer, c, 1, ratios.get(peer), need)
+                ratios = self.value(c, 1, row(4096, hides, dtype), "vs_peer") or {}
+                self.add("attention_peers", f"attention{dtype.replace('_', ' ')} T=4096 "
+                         f"{'causal' if hides else 'full'} vs {peer}", c, 1, ratios.get(peer), need)
         decode = ATTENTION.format("decode", "B1_T1_Tk8192_H12_d64")
         self.of_limit("attention_decode", "attention, one token at depth 8192, limit memory reads",
                       c, 1, decode, 0.7)

@@ -383,7 +383,8 @@ def attention_tokens(pattern):
     """Lengths of attention_op's rows that a pattern asks for."""
     return [tokens for tokens in ATTENTION_TOKENS
             if any(re.search(pattern, ATTENTION_ROW.format(isa, tokens) + causal + "/manual_time")
-                   for isa in ("avx2", "avx512") for causal in ("", "_causal"))]
+                   for isa in ("avx2", "avx512")
+                   for causal in ("", "_causal", "_bf16", "_bf16_causal"))]
 
 
 def measure(builds, threads, patterns, isa="", rounds=1, min_time="0.2", peers=(), keep=None):

@@ -92,6 +92,7 @@ struct BenchShape {
     const char* attributes = "{}";
     BatchTime shape = {1, 1};
     int64_t source = 0;  // tokens of the source; 0: as many as the call's
+    bool bf16 = false;   // tensors are bf16, not f32
     std::vector<const char*> absent = {};
     std::vector<SlotShape> alternatives = {};
     Work work = {};
@@ -118,6 +119,8 @@ struct MixerCases {
     // Outputs come from transforms over many tokens: a later token may change earlier outputs within
     // the tolerance, and one that is no number may reach them.
     bool spreads = false;
+    // bf16 tensors are also multiplied as bf16: outputs are those of f32 tensors within 2^-7.
+    bool rounds_bf16 = false;
     const char* lanes = nullptr;       // attribute that counts the lanes of `materialize`
     const char* lane_width = nullptr;  // attribute that says how wide they are; null: 1
     std::vector<BenchShape> benches = {};

@@ -218,9 +218,10 @@ struct RowRun {
 // Elements are float, or double at level reference; integer slots are int64_t.
 struct Matrix {
     void* data = nullptr;
-    ptrdiff_t stride = 0;   // between tokens (constants: 0; per-row outputs: between rows)
-    int32_t variant = 0;    // which alternative shape of the slot this is
-    bool streamed = false;  // an output whose call writes more than caches will keep
+    ptrdiff_t stride = 0;          // between tokens (constants: 0; per-row outputs: between rows)
+    int32_t variant = 0;           // which alternative shape of the slot this is
+    bool streamed = false;         // an output whose call writes more than caches will keep
+    DType given = DType::unknown;  // of the caller's tensor, whatever its elements are here
     explicit operator bool() const { return data != nullptr; }
     template <class T>
     T* as() const {

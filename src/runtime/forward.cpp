@@ -515,6 +515,7 @@ void ForwardCall::read_inputs(Call& call) {
         } else {
             read_dense(view, static_cast<T*>(buffers_.staging[i]));
         }
+        matrix.given = view.dtype;
     }
     if (const View* positions = args_.find(plan_, SEQMIX_SLOT_POSITIONS)) {
         pack_tokens(*positions, buffers_.step, 1, call, buffers_.positions);

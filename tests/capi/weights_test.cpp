@@ -87,6 +87,65 @@ TEST_P(WeightFormats, ThreadsChangeNothing) {
     }
 }
 
+// Attention rounds queries, keys, values and weights too. Tokens alone in a call are computed otherwise
+// than several, whatever the format.
+struct FormattedAttention {
+    FormattedAttention(const std::string& level, const char* format, int threads, int64_t window)
+        : context(make_context(level.c_str(), threads, format)),
+          planned(plan(context, "attention",
+                       Config()
+                           .set("d_model", 60)
+                           .set("n_heads", 6)
+                           .set("n_kv_heads", 2)
+                           .set("head_dim", 20)
+                           .set("v_head_dim", 9)
+                           .set("rotary", "half")
+                           .set("window", window))),
+          layer(bind(planned, init_weights(planned, 7))),
+          dtype(real_dtype(level)) {}
+    Tensor operator()(const State& state, const Tensor& x) const {
+        return run(layer, state, x, "y", dtype);
+    }
+    Tensor input() const { return noise(dtype, {2, 301, 60}, 5); }
+    Tensor whole() const { return (*this)(make_state(layer, 2), input()); }
+
+    Context context;
+    Layer planned, layer;
+    DType dtype;
+};
+
+TEST_P(WeightFormats, AttentionIsCloseToTheReference) {
+    const bool int8 = std::string(GetParam()) == "int8";
+    for (const int64_t window : {0, 70}) {
+        const Values stored = FormattedAttention("reference", nullptr, 1, window).whole().values();
+        for (const std::string& level : levels()) {
+            SCOPED_TRACE(level);
+            const Values y = FormattedAttention(level, GetParam(), 1, window).whole().values();
+            EXPECT_TRUE(close_to(y, stored, int8 ? 0.03 : 0.02));
+        }
+    }
+}
+
+TEST_P(WeightFormats, CutsAndThreadsDoNotChangeAttention) {
+    for (const std::string& level : levels()) {
+        for (const int64_t window : {0, 70}) {
+            SCOPED_TRACE(level + " window " + std::to_string(window));
+            const FormattedAttention one(level, GetParam(), 1, window);
+            const FormattedAttention three(level, GetParam(), 3, window);
+            const Tensor x = one.input(), whole = one.whole();
+            EXPECT_TRUE(same_bits(three.whole(), whole)) << "threads";
+            const State state = make_state(three.layer, 2);
+            int64_t t = 0;
+            for (const int64_t n : {5, 2, 60, 30, 17, 100, 64, 23}) {
+                EXPECT_TRUE(same_bits(three(state, x.slice(1, t, n)), whole.slice(1, t, n)))
+                    << "tokens from " << t;
+                t += n;
+            }
+            ASSERT_EQ(t, 301);
+        }
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(Formats, WeightFormats, testing::Values("bf16", "int8"),
                          [](const auto& info) { return std::string(info.param); });
 

@@ -1,6 +1,8 @@
 // Blocked attention at every level that this machine runs, against the reference in double; the
 // worked numbers of its sources; the stored numbers of another implementation.
-// Tolerance: 1e-5 of the largest |y|, the project's default for f32, and 1e-5 (1 + |lse|).
+// Tolerance: 1e-5 of the largest |y|, the project's default for f32, and 1e-5 (1 + |lse|). Where operands
+// are rounded, the reference's are too; what is left is the rounding of weights: 2^-8 of the largest |v|
+// and 1e-4 (1 + |lse|).
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -15,6 +17,8 @@
 #include "../support/golden_case.h"
 #include "../support/guarded.h"
 #include "../support/simd_probe/levels.h"
+#include "base/cpu.h"
+#include "base/dtype.h"
 #include "primitives/attention/attention.h"
 #include "primitives/attention/reference.h"
 
@@ -34,6 +38,13 @@ std::vector<Level> levels() {
     std::vector<Level> list;
     for (const Isa isa : test::built_levels()) {
         list.push_back({isa_name(isa), SEQMIX_SELECT_KERNELS(isa, attention_kernels)});
+    }
+    for (const Rounding rounding : {Rounding::dot, Rounding::tiles}) {
+        if (rounding_available(rounding)) {
+            list.push_back(
+                {rounding_name(rounding),
+                 SEQMIX_SELECT_ROUNDING_KERNELS(rounding, Isa::avx512, attention_kernels)});
+        }
     }
     return list;
 }
@@ -182,14 +193,29 @@ class Problem {
 
     struct Truth {
         std::vector<double> y, lse;
+        double largest_value = 0;  // not 0: operands were rounded
     };
-    Truth truth() const {
+    // With the operands that the kernels take for so many queries: few are never rounded.
+    Truth truth(const AttentionKernels& kernels) const {
+        return truth(kernels.rounds && s_.queries > 4);
+    }
+    Truth truth(bool rounded) const {
         Truth t{std::vector<double>(count(s_.queries * s_.dv)),
                 std::vector<double>(count(s_.queries))};
-        const auto wide = [](const std::vector<float>& x) {
-            return std::vector<double>(x.begin(), x.end());
+        const auto wide = [&](const std::vector<float>& x, bool round) {
+            std::vector<double> out(x.begin(), x.end());
+            for (double& value : out) {
+                if (round) {
+                    value = seqmix_test::bfloat16_to_double(f32_to_bf16(static_cast<float>(value)));
+                }
+            }
+            return out;
         };
-        const std::vector<double> q = wide(q_), k = wide(k_), v = wide(v_), bias = wide(bias_);
+        const std::vector<double> q = wide(q_, rounded), k = wide(k_, rounded),
+                                  v = wide(v_, rounded), bias = wide(bias_, false);
+        for (const double value : v) {
+            if (rounded) t.largest_value = std::max(t.largest_value, std::fabs(value));
+        }
         const double sink = static_cast<double>(sink_);
         reference::AttentionRef r = {s_.queries, s_.keys,  s_.dk,   s_.dv,
                                      q.data(),   k.data(), v.data()};
@@ -260,15 +286,18 @@ class Problem {
 void expect_true(const Problem::Result& got, const Problem::Truth& truth) {
     double largest = 0;
     for (const double y : truth.y) largest = std::max(largest, std::fabs(y));
+    const bool rounded = truth.largest_value > 0;
+    const double bound = rounded ? truth.largest_value / 256 : 1e-5 * largest;
     for (size_t i = 0; i < truth.y.size(); ++i) {
-        ASSERT_NEAR(static_cast<double>(got.y[i]), truth.y[i], 1e-5 * largest) << "y " << i;
+        ASSERT_NEAR(static_cast<double>(got.y[i]), truth.y[i], bound) << "y " << i;
     }
     for (size_t i = 0; i < truth.lse.size(); ++i) {
         const auto lse = static_cast<double>(got.lse[i]);
         if (std::isinf(truth.lse[i])) {
             ASSERT_EQ(lse, truth.lse[i]) << "lse " << i;
         } else {
-            ASSERT_NEAR(lse, truth.lse[i], 1e-5 * (1 + std::fabs(truth.lse[i]))) << "lse " << i;
+            ASSERT_NEAR(lse, truth.lse[i], (rounded ? 1e-4 : 1e-5) * (1 + std::fabs(truth.lse[i])))
+                << "lse " << i;
         }
     }
 }
@@ -295,10 +324,25 @@ TEST(Attention, EveryOptionIsTheReference) {
                 SCOPED_TRACE(std::string(level.name) + " " + std::to_string(shape.queries) + "x" +
                              std::to_string(shape.keys) + " options " + std::to_string(bits));
                 const Problem problem(shape, o, seed++);
-                expect_true(problem.run(*level.kernels), problem.truth());
+                expect_true(problem.run(*level.kernels), problem.truth(*level.kernels));
                 if (testing::Test::HasFatalFailure()) return;
             }
         }
+    }
+}
+
+TEST(Attention, RoundsWhereThatPays) {
+    for (const Isa isa : test::built_levels()) {
+        EXPECT_EQ(rounding_attention_kernels(isa)->rounds, bf16_rounding_pays(best_rounding(isa)));
+        EXPECT_FALSE(SEQMIX_SELECT_KERNELS(isa, attention_kernels)->rounds);
+    }
+    // Not the same numbers, or the rounded tests test nothing.
+    Options o;
+    o.right = 0;
+    const Problem problem({50, 64, 24, 20}, o, 16);
+    for (const Level& level : levels()) {
+        const bool exact = problem.run(*level.kernels) == problem.run(*levels()[0].kernels);
+        EXPECT_FALSE(exact && level.kernels->rounds) << level.name;
     }
 }
 
@@ -315,7 +359,7 @@ TEST(Attention, EveryWindowIsTheReference) {
                     o.right = right;
                     o.position = position;
                     const Problem problem({101, 150, 16, 16}, o, 5);
-                    expect_true(problem.run(*level.kernels), problem.truth());
+                    expect_true(problem.run(*level.kernels), problem.truth(*level.kernels));
                     if (testing::Test::HasFatalFailure()) return;
                 }
             }
@@ -331,7 +375,7 @@ TEST(Attention, NarrowKeysAreTheirValues) {
                 o.type = type;
                 o.right = 0;
                 const Problem problem({queries, 131, 40, 27}, o, 6);
-                expect_true(problem.run(*level.kernels), problem.truth());
+                expect_true(problem.run(*level.kernels), problem.truth(*level.kernels));
                 EXPECT_EQ(problem.run(*level.kernels, 0, queries, {64}),
                           problem.run(*level.kernels));
             }
@@ -354,7 +398,7 @@ TEST(Attention, RowsAreTheSameInAnyCall) {
                 pieces.lse.insert(pieces.lse.end(), part.lse.begin(), part.lse.end());
             }
             if (piece <= 4) {  // the kernel for few rows sums in another order
-                expect_true(pieces, problem.truth());
+                expect_true(pieces, problem.truth(false));
             } else {
                 EXPECT_EQ(pieces, whole) << level.name << " by " << piece;
             }
@@ -369,7 +413,7 @@ TEST(Attention, RunsOfKeysAreOneSequence) {
         o.right = 0;
         o.bias = true;
         const Problem problem({50, 300, 24, 20}, o, 8);
-        const Problem::Truth truth = problem.truth();
+        const Problem::Truth truth = problem.truth(*level.kernels);
         for (const std::vector<int64_t>& cuts :
              std::vector<std::vector<int64_t>>{{64}, {1}, {299}, {100, 200}, {128, 192, 256}}) {
             expect_true(problem.run(*level.kernels, 0, 50, cuts), truth);
@@ -409,6 +453,47 @@ TEST(Attention, WhatIsHiddenDoesNotMatter) {
     }
 }
 
+TEST(Attention, ValuesThatAreNotFiniteReachWhoSeesThem) {
+    for (const Level& level : levels()) {
+        for (const int64_t queries : {3, 100}) {
+            Options o;
+            o.right = 0;
+            Problem problem({queries, 150, 24, 35}, o, 14);
+            const Problem::Result clean = problem.run(*level.kernels);
+            const int64_t key = 150 - queries / 2;  // rows from that on see it
+            problem.v_[count(key * 35 + 2)] = kInfinity;
+            problem.v_[count(key * 35 + 33)] = kNaN;
+            const Problem::Result got = problem.run(*level.kernels);
+            EXPECT_EQ(got.lse, clean.lse) << level.name;
+            for (int64_t i = 0; i < queries; ++i) {
+                const bool sees = 150 - queries + i >= key;
+                for (int64_t d = 0; d < 35; ++d) {
+                    const float y = got.y[count(i * 35 + d)];
+                    if (sees && d == 2) {
+                        EXPECT_EQ(y, kInfinity) << level.name << " row " << i;
+                    } else if (sees && d == 33) {
+                        EXPECT_TRUE(std::isnan(y)) << level.name << " row " << i;
+                    } else {
+                        EXPECT_EQ(y, clean.y[count(i * 35 + d)]) << level.name << " row " << i;
+                    }
+                }
+            }
+        }
+    }
+}
+
+// Subnormals may count as 0, and do no harm beside other numbers.
+TEST(Attention, SubnormalsAreSmall) {
+    for (const Level& level : levels()) {
+        for (const int64_t queries : {3, 40}) {
+            Problem problem({queries, 90, 24, 20}, {}, 15);
+            for (size_t i = 0; i < problem.k_.size(); i += 3) problem.k_[i] = 1e-39f;
+            for (size_t i = 0; i < problem.v_.size(); i += 2) problem.v_[i] = -1e-39f;
+            expect_true(problem.run(*level.kernels), problem.truth(*level.kernels));
+        }
+    }
+}
+
 TEST(Attention, LargeScoresStayFinite) {
     for (const Level& level : levels()) {
         for (const float size : {60.0f, 200.0f}) {  // scores of up to 1e4 and 1e5
@@ -418,7 +503,7 @@ TEST(Attention, LargeScoresStayFinite) {
             const Problem problem({40, 60, 3, 4}, o, 11, size);
             const Problem::Result got = problem.run(*level.kernels);
             for (const float y : got.y) ASSERT_TRUE(std::isfinite(y)) << level.name;
-            const Problem::Truth truth = problem.truth();
+            const Problem::Truth truth = problem.truth(*level.kernels);
             for (size_t i = 0; i < truth.lse.size(); ++i) {
                 ASSERT_NEAR(static_cast<double>(got.lse[i]), truth.lse[i],
                             1e-6 * (1 + std::fabs(truth.lse[i])));
@@ -444,7 +529,7 @@ TEST(Attention, NoKeysAndRowsThatSeeNone) {
             }
             o.right = 0;
             const Problem late({12, 5, 8, 3}, o, 13);
-            expect_true(late.run(*level.kernels), late.truth());
+            expect_true(late.run(*level.kernels), late.truth(*level.kernels));
         }
     }
 }
@@ -476,7 +561,7 @@ TEST(Attention, WorkedNumbers) {
         problem.q_ = {1, 0, 0, 1};
         problem.k_ = problem.v_ = {1, 0, 0, 1, 1, 1};
         problem.sink_ = 0;
-        const Problem::Truth truth = problem.truth();
+        const Problem::Truth truth = problem.truth(false);
         for (size_t i = 0; i < c.y.size(); ++i) EXPECT_NEAR(truth.y[i], c.y[i], 6e-5) << c.name;
         for (size_t i = 0; i < c.lse.size(); ++i) {
             EXPECT_NEAR(truth.lse[i], c.lse[i], 6e-5) << c.name;
@@ -533,7 +618,8 @@ TEST(Attention, Golden) {
                 stored.y.assign(y.begin() + row * own.dv, y.begin() + (row + own.queries) * own.dv);
                 stored.lse.assign(lse.begin() + row, lse.begin() + row + own.queries);
                 for (const Level& level : levels()) {
-                    expect_true(problem.run(*level.kernels), stored);
+                    const bool rounds = level.kernels->rounds && own.queries > 4;
+                    expect_true(problem.run(*level.kernels), rounds ? problem.truth(true) : stored);
                 }
             }
         }

@@ -10,7 +10,8 @@
 // Query head h reads key head h / (H / Hk). State: keys and values (cache.h), all of them or a ring. A
 // token alone reads the cache once for all heads that share a key head; two and more are taken in
 // tiles (primitives/attention), whose bits do not depend on how the input was cut or packed.
-// Parallel over outputs (maps), tokens (norms, rotation), heads and blocks of queries. f32 sums.
+// Parallel over outputs (maps), tokens (norms, rotation), heads and blocks of queries. f32 sums; with the
+// context's weights in bf16 or int8, two and more tokens are multiplied in bf16 where that pays.
 // Scratch: q, k, v and y of a step.
 //
 // Sources: Vaswani et al. 2017; Dao et al. 2022 (FlashAttention); Shazeer 2019 and Ainslie et al. 2023

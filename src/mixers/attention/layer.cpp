@@ -14,11 +14,7 @@ namespace {
 constexpr int64_t kTokenBlock = 32;
 
 int64_t kernel_floats(int64_t dk, int64_t dv) {
-    int64_t most = kUrpeBlock + dv;  // urpe's
-    for (const Isa isa : {Isa::generic, Isa::avx2, Isa::avx512}) {
-        most = std::max(most,
-                        attention_scratch(*SEQMIX_SELECT_KERNELS(isa, attention_kernels), dk, dv));
-    }
+    const int64_t most = std::max(kUrpeBlock + dv, most_attention_scratch(dk, dv));
     return (most + 15) / 16 * 16;  // no cache line is shared between workers
 }
 
@@ -158,8 +154,7 @@ class Attend {
     // Queries of an item: as many as share keys best, fewer where workers would have none.
     int64_t tile_rows() const {
         const int64_t panel = bound_.attention->panel_rows;
-        const int64_t best =
-            attention_tile_rows(panel, bound_.attention->most_rows, plan_.dk, plan_.dv);
+        const int64_t best = attention_tile_rows(*bound_.attention, plan_.dk, plan_.dv);
         const int64_t items = 2 * static_cast<int64_t>(call_.runner.workers);
         const int64_t all = pass_.pieces() * plan_.H * pass_.longest();
         const int64_t share = (all / std::max<int64_t>(items, 1) / panel + 1) * panel;
@@ -308,7 +303,9 @@ Status bind_layer(const BindCall& call, AttentionBound& bound) {
     bound.plan = &plan;
     bound.weights = &call.weights;
     bound.allocator = call.allocator;
-    bound.attention = SEQMIX_SELECT_KERNELS(call.isa, attention_kernels);
+    bound.attention = call.format == WeightFormat::stored
+                          ? SEQMIX_SELECT_KERNELS(call.isa, attention_kernels)
+                          : rounding_attention_kernels(call.isa);
     bound.urpe = SEQMIX_SELECT_KERNELS(call.isa, urpe_kernels);
     bound.norm = SEQMIX_SELECT_KERNELS(call.isa, norm_kernels);
     bound.rope = SEQMIX_SELECT_KERNELS(call.isa, rope_kernels);

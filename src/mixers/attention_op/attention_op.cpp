@@ -81,7 +81,13 @@ struct AttentionPlan : Plan {
 
 struct AttentionBound : Bound {
     const AttentionPlan* plan;
-    const AttentionKernels* kernels;
+    const AttentionKernels *kernels, *rounding;  // the latter where all operands are bf16
+    const AttentionKernels& of(const Call& call) const {
+        const bool bf16 = call.slot(kQ).given == DType::bf16 &&
+                          call.source(kK).dtype == DType::bf16 && !call.source(kKScale) &&
+                          !call.source(kVScale);
+        return bf16 ? *rounding : *kernels;
+    }
 };
 
 Status describe(const Attributes& given, std::unique_ptr<Plan>& out) {
@@ -116,6 +122,7 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     auto bound = std::make_unique<AttentionBound>();
     bound->plan = &static_cast<const AttentionPlan&>(call.plan);
     bound->kernels = SEQMIX_SELECT_KERNELS(call.isa, attention_kernels);
+    bound->rounding = rounding_attention_kernels(call.isa);
     bound->kernel_name = SEQMIX_KERNEL_NAME("attention", call.isa);
     out = std::move(bound);
     return Status();
@@ -155,10 +162,6 @@ struct PairSlot {
     }
 };
 
-int64_t tile_rows(const AttentionKernels& kernels, const AttentionPlan& plan) {
-    return attention_tile_rows(kernels.panel_rows, kernels.most_rows, plan.dk, plan.dv);
-}
-
 // Queries of one segment that share a reading of the keys.
 struct Tile {
     int64_t segment, first, count;
@@ -186,13 +189,7 @@ size_t scratch(const Plan& base, const StepShape& step) {
                                  static_cast<size_t>(ReferenceMemory::count(plan, step.source))) *
                step.workers;
     }
-    int64_t most = 0;  // levels differ in their tiles
-    for (const AttentionKernels* kernels :
-         {SEQMIX_SELECT_KERNELS(Isa::generic, attention_kernels),
-          SEQMIX_SELECT_KERNELS(Isa::avx2, attention_kernels),
-          SEQMIX_SELECT_KERNELS(Isa::avx512, attention_kernels)}) {
-        most = std::max(most, attention_scratch(*kernels, plan.dk, plan.dv));
-    }
+    const int64_t most = most_attention_scratch(plan.dk, plan.dv);
     return Scratch::round_up(sizeof(Tile) * static_cast<size_t>(step.tokens)) +
            static_cast<size_t>(workers) *
                Scratch::round_up(sizeof(float) * static_cast<size_t>(most));
@@ -209,6 +206,7 @@ KeyType key_type(DType dtype) {
 void attend(const AttentionBound& bound, const Call& call, const Tile& tile, int64_t h,
             bool whole_group, float* memory) {
     const AttentionPlan& plan = *bound.plan;
+    const AttentionKernels& kernels = bound.of(call);
     const Segment& segment = call.segments[tile.segment];
     const SourceRow& row = call.source_rows[segment.row];
     const Matrix &q = call.slot(kQ), &y = call.slot(kY), &lse = call.slot(kLse);
@@ -258,13 +256,14 @@ void attend(const AttentionBound& bound, const Call& call, const Tile& tile, int
     a.lse = lse ? lse.as<float>() + token * lse.stride + h : nullptr;
     a.lse_stride = whole_group ? 1 : lse.stride;
     a.scratch = memory;
-    bound.kernels->attend(a);
+    kernels.attend(a);
 }
 
 void run(const Bound& base, const Call& call) {
     const auto& bound = static_cast<const AttentionBound&>(base);
     const AttentionPlan& plan = *bound.plan;
-    const int64_t most = tile_rows(*bound.kernels, plan);
+    const AttentionKernels& kernels = bound.of(call);
+    const int64_t most = attention_tile_rows(kernels, plan.dk, plan.dv);
     Scratch scratch = call.scratch;
     Tile* tiles = scratch.take<Tile>(call.tokens);
     int64_t count = 0;
@@ -275,8 +274,8 @@ void run(const Bound& base, const Call& call) {
         }
     }
     const auto floats = static_cast<int64_t>(
-        Scratch::round_up(sizeof(float) * static_cast<size_t>(attention_scratch(
-                                              *bound.kernels, plan.dk, plan.dv))) /
+        Scratch::round_up(sizeof(float) *
+                          static_cast<size_t>(attention_scratch(kernels, plan.dk, plan.dv))) /
         sizeof(float));
     float* memory = scratch.take<float>(floats * static_cast<int64_t>(call.runner.workers));
     // The last tiles first: where a query sees the keys before it, they are the longest.

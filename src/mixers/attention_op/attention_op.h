@@ -8,6 +8,7 @@
 // visible, causal cross is noncausal cross). `align` says where target token t stands among the Lk
 // source tokens of its row: "end", at t + Lk - Lq (the last meets the last), or "start", at t; `offset`
 // is added.
-// Parallel over tokens in tiles, and heads. Precision: f32 sums, keys and values as they are stored.
+// Parallel over tokens in tiles, and heads. Precision: f32 sums, keys and values as they are stored; where
+// q, k and v are bf16 and products of bf16 pairs pay (base/cpu.h), the weights of a sum are bf16 too.
 // Scratch: a tile's queries and sums for each worker, independent of both lengths.
 #pragma once

@@ -12,6 +12,14 @@ constexpr Work attention(double h, double t, double s, double d, bool causal) {
     return {.flops = 4 * h * pairs * d, .bytes = 4 * h * d * (2 * t + 2 * s)};
 }
 
+// The same of bf16 tensors: a product of pairs is two multiply-adds in a lane.
+constexpr Work bf16_attention(double h, double t, double s, double d, bool causal) {
+    Work work = attention(h, t, s, d, causal);
+    work.bytes /= 2;
+    work.slots_avx512 = work.flops / 64;
+    return work;
+}
+
 constexpr const char* kSelf = R"({"heads":12,"head_dim":64})";
 constexpr const char* kCausal = R"({"heads":12,"head_dim":64,"causal":true})";
 
@@ -71,6 +79,7 @@ const MixerCases attention_op_cases = {
              .attributes = R"({"heads":@,"kv_heads":$,"head_dim":5,"causal":true})",
              .absent = {"bias", "mask", "k_scale", "v_scale"}},
         },
+    .rounds_bf16 = true,
     .lanes = "heads",
     .lane_width = "value_dim",
     .benches =
@@ -106,6 +115,42 @@ const MixerCases attention_op_cases = {
              .shape = {1, 16384},
              .absent = {"bias", "mask", "alibi", "sink", "lse", "k_scale", "v_scale"},
              .work = attention(12, 16384, 16384, 64, true)},
+            {.name = "B1_T1024_H12_d64_bf16",
+             .attributes = kSelf,
+             .shape = {1, 1024},
+             .bf16 = true,
+             .absent = {"bias", "mask", "alibi", "sink", "lse", "k_scale", "v_scale"},
+             .work = bf16_attention(12, 1024, 1024, 64, false)},
+            {.name = "B1_T1024_H12_d64_bf16_causal",
+             .attributes = kCausal,
+             .shape = {1, 1024},
+             .bf16 = true,
+             .absent = {"bias", "mask", "alibi", "sink", "lse", "k_scale", "v_scale"},
+             .work = bf16_attention(12, 1024, 1024, 64, true)},
+            {.name = "B1_T4096_H12_d64_bf16",
+             .attributes = kSelf,
+             .shape = {1, 4096},
+             .bf16 = true,
+             .absent = {"bias", "mask", "alibi", "sink", "lse", "k_scale", "v_scale"},
+             .work = bf16_attention(12, 4096, 4096, 64, false)},
+            {.name = "B1_T4096_H12_d64_bf16_causal",
+             .attributes = kCausal,
+             .shape = {1, 4096},
+             .bf16 = true,
+             .absent = {"bias", "mask", "alibi", "sink", "lse", "k_scale", "v_scale"},
+             .work = bf16_attention(12, 4096, 4096, 64, true)},
+            {.name = "B1_T16384_H12_d64_bf16",
+             .attributes = kSelf,
+             .shape = {1, 16384},
+             .bf16 = true,
+             .absent = {"bias", "mask", "alibi", "sink", "lse", "k_scale", "v_scale"},
+             .work = bf16_attention(12, 16384, 16384, 64, false)},
+            {.name = "B1_T16384_H12_d64_bf16_causal",
+             .attributes = kCausal,
+             .shape = {1, 16384},
+             .bf16 = true,
+             .absent = {"bias", "mask", "alibi", "sink", "lse", "k_scale", "v_scale"},
+             .work = bf16_attention(12, 16384, 16384, 64, true)},
             {.name = "B1_T1_Tk8192_H12_d64",
              .phase = "decode",
              .attributes = kCausal,

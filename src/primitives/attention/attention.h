@@ -19,7 +19,25 @@
 // blocks of queries, by the caller. A row's bits do not depend on the other rows of its call, only on
 // whether there are more than four, and not on that where the call asks for tiles.
 // Numerics: f32 accumulation; scores in units of log 2; 2^x within 2.5e-7 (simd/math.h exp2_fast).
+//
+// Kernels that say `rounds` (avx512 with AVX512-BF16, or with AMX) multiply in bf16 where there are tiles:
+// queries, keys and values are rounded to it (nearest, ties to even: exact where they are bf16), scores
+// and sums are f32 (gemm.h says in which order; subnormals of bf16 count as 0), and so is the softmax, up
+// to e^s, which is rounded to nearest before it meets the values; the denominator sums it unrounded. With
+// the rounded operands y is within 2^-8 of the largest |v|, lse within 1e-4 (1 + |lse|). 2^x is within
+// 7.5e-5; maxima are whole powers of 2, taken anew when scores exceed the last by 2^8. A weight that
+// is 0 hides its value, even one that is not finite.
 // Two results over disjoint keys merge: L = log(e^L1 + e^L2), y = e^{L1-L} y1 + e^{L2-L} y2.
 #pragma once
 
+#include "base/isa.h"
 #include "primitives/attention/kernel.h"
+
+namespace seqmix {
+
+// Those that round their operands, where a CPU at this level gains by it; else the level's own.
+const AttentionKernels* rounding_attention_kernels(Isa isa);
+// attention_scratch() of whichever kernels need most.
+int64_t most_attention_scratch(int64_t dk, int64_t dv);
+
+}  // namespace seqmix

@@ -56,28 +56,32 @@ struct AttentionArgs {
 struct AttentionKernels {
     int64_t panel_rows;  // queries in the lanes at once
     int64_t most_rows;   // of a tile, a multiple
+    bool rounds;         // tiles round their operands to bf16
     void (*attend)(const AttentionArgs&);
 };
 
 SEQMIX_DECLARE_KERNELS(AttentionKernels, attention_kernels)
+SEQMIX_DECLARE_ROUNDING_KERNELS(AttentionKernels, attention_kernels)
 
 constexpr int64_t kAttentionKeyBlock = 64;  // keys of a score tile
+constexpr int64_t kRoundedBlock = 128;      // where operands are rounded
 
 // Queries that share a reading of the keys (a tile): the more, the less reading, while their numbers
-// stay in the L2 cache (384 KB). Calls of a multiple are best.
-SEQMIX_INLINE int64_t attention_tile_rows(int64_t panel_rows, int64_t most_rows, int64_t dk,
-                                          int64_t dv) {
-    constexpr int64_t kFloats = 98304;
-    const int64_t rows = kFloats / (dk + dv) / panel_rows * panel_rows;
-    return rows < panel_rows ? panel_rows : rows < most_rows ? rows : most_rows;
+// stay in the L2 cache (384 KB; 576 KB where operands are rounded, for packing keys then takes longer
+// than a panel's use of them). Calls of a multiple are best.
+SEQMIX_INLINE int64_t attention_tile_rows(const AttentionKernels& kernels, int64_t dk, int64_t dv) {
+    const int64_t floats = kernels.rounds ? 196608 : 98304, panel = kernels.panel_rows;
+    const int64_t rows = floats / (dk + dv) / panel * panel;
+    return rows < panel ? panel : rows < kernels.most_rows ? rows : kernels.most_rows;
 }
 
 // Floats of scratch for a call.
 SEQMIX_INLINE int64_t attention_scratch(const AttentionKernels& kernels, int64_t dk, int64_t dv) {
     constexpr int64_t kLine = 16, kRowNumbers = 4;
-    const int64_t rows = attention_tile_rows(kernels.panel_rows, kernels.most_rows, dk, dv);
-    return (rows + kAttentionKeyBlock) * (dk + dv + 2 * kLine) + kRowNumbers * rows +
-           kAttentionKeyBlock * (kernels.panel_rows + kLine);
+    const int64_t rows = attention_tile_rows(kernels, dk, dv);
+    const int64_t keys = kernels.rounds ? kRoundedBlock : kAttentionKeyBlock;
+    return (rows + keys) * (dk + dv + 2 * kLine) + kRowNumbers * rows +
+           2 * keys * (kernels.panel_rows + kLine);
 }
 
 }  // namespace seqmix
