@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "byte_pair.h"
 #include "bytes.h"
 #include "common.h"
+#include "files.h"
 
 namespace seqmix_cli {
 
@@ -38,7 +40,7 @@ class Front {
         if (!file_ || std::fseek(file_.get(), 0, SEEK_END) != 0) damaged();
         const long end = std::ftell(file_.get());
         if (end < 0) damaged();
-        left_ = static_cast<uint64_t>(end);
+        left_ = size_ = static_cast<uint64_t>(end);
         std::rewind(file_.get());
     }
     std::string bytes(uint64_t count) {
@@ -51,6 +53,7 @@ class Front {
     uint64_t number(size_t size) { return load_bytes(bytes(size), 0, size); }
     std::string text() { return bytes(number(8)); }
     uint64_t left() const { return left_; }
+    uint64_t taken() const { return size_ - left_; }
     [[noreturn]] static void damaged() {
         throw Failure(kCannotRead, "its keys could not be read again");
     }
@@ -60,7 +63,7 @@ class Front {
         void operator()(std::FILE* file) const { std::fclose(file); }
     };
     std::unique_ptr<std::FILE, Close> file_;
-    uint64_t left_ = 0;
+    uint64_t left_ = 0, size_ = 0;
 };
 
 double number_of(uint32_t type, uint64_t bits) {
@@ -239,7 +242,56 @@ std::unique_ptr<const Tokenizer> pieces(const Vocabulary& vocabulary) {
     return piece_tokenizer(std::move(made));
 }
 
+bool is_gguf(const std::string& path) {
+    std::error_code ignored;
+    if (!std::filesystem::is_regular_file(path, ignored)) return false;
+    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"),
+                                                               std::fclose);
+    char magic[4] = {};
+    return file && std::fread(magic, 1, 4, file.get()) == 4 && std::string_view(magic, 4) == "GGUF";
+}
+
 }  // namespace
+
+std::string gguf_file(const std::string& checkpoint) {
+    namespace fs = std::filesystem;
+    std::error_code ignored;
+    if (!fs::is_directory(checkpoint, ignored)) return is_gguf(checkpoint) ? checkpoint : "";
+    const std::string own = (fs::path(checkpoint) / kGgufVocabulary).string();
+    if (is_gguf(own)) return own;
+    std::string only;
+    for (const fs::directory_entry& entry : fs::directory_iterator(checkpoint, ignored)) {
+        if (entry.path().extension() != ".gguf") continue;
+        if (!only.empty()) return "";
+        only = entry.path().string();
+    }
+    return is_gguf(only) ? only : "";
+}
+
+bool write_gguf_vocabulary(const std::string& path, const std::string& to) {
+    // "GGUF", version, the number of tensors, and then what is kept.
+    constexpr size_t kTensors = 8, kTensorsEnd = 16;
+    bool found = false;
+    size_t end = 0;
+    try {
+        Front front(path);
+        front.bytes(kTensorsEnd);
+        for (uint64_t left = front.number(8); left > 0; --left) {
+            found = front.text() == std::string(kPrefix) + "model" || found;
+            read_values(front, static_cast<uint32_t>(front.number(4)));
+        }
+        end = front.taken();
+    } catch (const Failure&) {
+        return false;  // the library has refused what is damaged
+    }
+    if (!found) return false;
+    std::string keys = Front(path).bytes(end);
+    std::fill_n(keys.begin() + kTensors, kTensorsEnd - kTensors, '\0');
+    OutputFile file(to);
+    file.write(keys.data(), keys.size());
+    file.commit();
+    return true;
+}
 
 std::unique_ptr<const Tokenizer> read_gguf_tokenizer(const std::string& path, int64_t vocab,
                                                      std::string* why) {

@@ -15,4 +15,13 @@ namespace seqmix_cli {
 std::unique_ptr<const Tokenizer> read_gguf_tokenizer(const std::string& path, int64_t vocab,
                                                      std::string* why);
 
+// The GGUF file that has a model's vocabulary: the checkpoint itself, or in its folder tokenizer.gguf,
+// else the only *.gguf; empty where there is none.
+std::string gguf_file(const std::string& checkpoint);
+
+// Keys without tensors, as llama.cpp keeps vocabularies.
+constexpr const char* kGgufVocabulary = "tokenizer.gguf";
+// Writes those of a file; false where it has no vocabulary.
+bool write_gguf_vocabulary(const std::string& path, const std::string& to);
+
 }  // namespace seqmix_cli

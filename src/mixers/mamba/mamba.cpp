@@ -196,11 +196,13 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
         bound->dt_norm = weight_f32(weight(kDtNorm), call.allocator);
         bound->b_norm = weight_f32(weight(kBNorm), call.allocator);
         bound->c_norm = weight_f32(weight(kCNorm), call.allocator);
-        const Array<double> log = weight_f64(weight(kALog), call.allocator);
+        const Weight log = weight(kALog);
         bound->A = Array<float>(plan.E * plan.N, call.allocator);
+        Array<double> row(plan.N, call.allocator);
         for (int64_t e = 0; e < plan.E; ++e) {
+            log.coded().read_exp(e * plan.N, plan.N, row.data());
             for (int64_t n = 0; n < plan.N; ++n) {
-                bound->A[n * plan.E + e] = static_cast<float>(-std::exp(log[e * plan.N + n]));
+                bound->A[n * plan.E + e] = static_cast<float>(-row[n]);
             }
         }
     }
