@@ -86,17 +86,6 @@ void Coded::read(int64_t first, int64_t count, double* out) const {
     read_values(*this, first, count, out);
 }
 
-void Coded::read_exp(int64_t first, int64_t count, double* out) const {
-    if (coding == Coding::minus_exp) {
-        for (int64_t i = 0; i < count; ++i) {
-            out[i] = -static_cast<double>(f32_at(data, first + i));
-        }
-        return;
-    }
-    read(first, count, out);
-    for (int64_t i = 0; i < count; ++i) out[i] = std::exp(out[i]);
-}
-
 Coded Coded::from(int64_t first) const {
     Coded part = *this;
     part.data = static_cast<const unsigned char*>(data) + bytes(first);

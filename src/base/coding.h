@@ -30,8 +30,6 @@ struct Coded {
     void read(int64_t first, int64_t count, float* out) const;
     // The same without rounding.
     void read(int64_t first, int64_t count, double* out) const;
-    // exp of the values, which of minus_exp is as stored.
-    void read_exp(int64_t first, int64_t count, double* out) const;
     // From value `first` on, a multiple of `row` or of kQ8Block.
     Coded from(int64_t first) const;
 };

@@ -195,6 +195,8 @@ bool weight_type(DType dtype, WeightType* out);
 // Copies of a weight in a kernel's layout. An absent weight gives an empty buffer.
 Array<float> weight_f32(const Weight& weight, Allocator allocator);
 Array<double> weight_f64(const Weight& weight, Allocator allocator);
+// exp of values [first, first + count), in double; those packed as it (Coding::minus_exp) are as stored.
+void weight_exp(const Weight& weight, Isa isa, int64_t first, int64_t count, double* out);
 // (rows, columns) -> (columns, rows).
 Array<float> weight_f32_transposed(const Weight& weight, int64_t rows, int64_t columns,
                                    Allocator allocator);

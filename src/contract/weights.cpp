@@ -1,5 +1,6 @@
 // Weights as kernels want them: converted and transposed copies.
 #include "contract/mixer.h"
+#include "primitives/elementwise/kernel.h"
 
 namespace seqmix {
 namespace {
@@ -31,6 +32,16 @@ Array<float> weight_f32(const Weight& weight, Allocator allocator) {
 
 Array<double> weight_f64(const Weight& weight, Allocator allocator) {
     return convert<double>(weight, allocator);
+}
+
+void weight_exp(const Weight& weight, Isa isa, int64_t first, int64_t count, double* out) {
+    if (weight.coding == Coding::minus_exp) {
+        Coded{weight.data, DType::f32}.read(first, count, out);
+        for (int64_t i = 0; i < count; ++i) out[i] = -out[i];
+        return;
+    }
+    weight.read(first, count, out);
+    SEQMIX_SELECT_KERNELS(isa, elementwise_kernels)->exp_f64(count, out);
 }
 
 WeightsF64::WeightsF64(const Weights& weights, int32_t first, int32_t last, Allocator allocator)

@@ -241,10 +241,44 @@ void transpose_any(int64_t rows, int64_t cols, const float* x, ptrdiff_t x_row, 
     }
 }
 
+// exp(x) = 2^k exp(r), k the whole number nearest x / log 2, |r| < 0.35: Taylor's series to r^13. Plain
+// loops, which compilers make vectors of: nothing is contracted, so all levels agree.
+void exp_f64(int64_t n, double* x) {
+    constexpr double kLog2e = 1.4426950408889634, kWhole = 0x1.8p52;
+    constexpr double kHigh = 0x1.62e42fee00000p-1, kLow = 0x1.a39ef35793c76p-33;  // log 2
+    constexpr double kSeries[] = {1.0 / 6227020800,
+                                  1.0 / 479001600,
+                                  1.0 / 39916800,
+                                  1.0 / 3628800,
+                                  1.0 / 362880,
+                                  1.0 / 40320,
+                                  1.0 / 5040,
+                                  1.0 / 720,
+                                  1.0 / 120,
+                                  1.0 / 24,
+                                  1.0 / 6,
+                                  0.5,
+                                  1.0};
+    for (int64_t i = 0; i < n; ++i) {
+        double v = x[i] < -708.0 ? -708.0 : x[i];
+        v = v > 709.0 ? 709.0 : v;
+        const double shifted = v * kLog2e + kWhole;  // k in its low bits
+        const double k = shifted - kWhole;
+        const double r = (v - k * kHigh) - k * kLow;
+        double p = kSeries[0];
+#pragma GCC unroll 16
+        for (size_t j = 1; j < 13; ++j) {
+            p = p * r + kSeries[j];
+        }
+        const auto power = (__builtin_bit_cast(uint64_t, shifted) + 1023) << 52;
+        x[i] = (p * r + 1.0) * __builtin_bit_cast(double, power);
+    }
+}
+
 }  // namespace
 
-const ElementwiseKernels elementwise_kernels = {kWidth,    add,   mul_silu,      gelu_rows,
-                                                gelu_tanh, glu,   softplus_rows, sum_rows,
-                                                scale,     widen, transpose_any};
+const ElementwiseKernels elementwise_kernels = {kWidth,    add,     mul_silu,      gelu_rows,
+                                                gelu_tanh, glu,     softplus_rows, sum_rows,
+                                                scale,     exp_f64, widen,         transpose_any};
 
 }  // namespace seqmix::SEQMIX_ISA
