@@ -20,9 +20,11 @@ namespace {
 
 constexpr const char* kPrefix = "tokenizer.ggml.";
 
+// Llama 3's pattern; whole words come before merges with it, as llama.cpp and its tokenizer.json have it.
+constexpr const char* kLlamaBpe = "llama-bpe";
 // What llama.cpp calls the pattern of GPT-2 (LLAMA_VOCAB_PRE_TYPE_*). `mpt` and `olmo` are GPT-NeoX's
 // vocabulary, Mamba's.
-constexpr const char* kPatterns[] = {"gpt-2", "phi-2", "mpt", "olmo"};
+constexpr const char* kPatterns[] = {"gpt-2", "phi-2", "mpt", "olmo", kLlamaBpe};
 
 enum TokenType : int { kUnknown = 2, kControl = 3, kUserDefined = 4, kByte = 6 };
 
@@ -166,8 +168,12 @@ std::unique_ptr<const Tokenizer> byte_pair(const Vocabulary& vocabulary) {
         Vocabulary::refuse("'tokenizer.ggml.pre' is '" + printable(pattern) +
                            "', expected one of " + known);
     }
-    if (vocabulary.flag("add_bos_token", false)) {
-        Vocabulary::refuse("'tokenizer.ggml.add_bos_token' is not supported with gpt2");
+    const bool llama3 = pattern == kLlamaBpe;
+    // llama.cpp puts the mark where the key is absent, too, for this pattern.
+    const bool marks = vocabulary.flag("add_bos_token", llama3);
+    if (marks && !llama3) {
+        Vocabulary::refuse("'tokenizer.ggml.add_bos_token' is not supported with '" + pattern +
+                           "'");
     }
     const int64_t end = vocabulary.id("eos_token_id");
     Value vocab = Value::object(), added = Value::array();
@@ -180,10 +186,21 @@ std::unique_ptr<const Tokenizer> byte_pair(const Vocabulary& vocabulary) {
             vocab.emplace(token, i);
         }
     }
-    const Value file = {
-        {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", vocabulary.merges()}}},
-        {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
-        {"added_tokens", added}};
+    Value steps = {{"type", "ByteLevel"}, {"add_prefix_space", false}};
+    if (llama3) {
+        steps["use_regex"] = false;
+        const Value split = {{"type", "Split"},
+                             {"pattern", {{"Regex", BytePair::llama3_pattern()}}},
+                             {"behavior", "Isolated"}};
+        steps = {{"type", "Sequence"}, {"pretokenizers", Value::array({split, steps})}};
+    }
+    const Value file = {{"model",
+                         {{"type", "BPE"},
+                          {"ignore_merges", llama3},
+                          {"vocab", vocab},
+                          {"merges", vocabulary.merges()}}},
+                        {"pre_tokenizer", steps},
+                        {"added_tokens", added}};
     std::string text;
     try {
         text = file.dump();
@@ -192,6 +209,7 @@ std::unique_ptr<const Tokenizer> byte_pair(const Vocabulary& vocabulary) {
     }
     auto tokenizer = std::make_unique<BytePair>(text, "its vocabulary");
     tokenizer->set_end(end);
+    tokenizer->set_begin(marks ? vocabulary.id("bos_token_id") : -1);
     return tokenizer;
 }
 

@@ -1,5 +1,5 @@
 // The vocabulary of a GGUF file, the keys tokenizer.ggml.*, as a tokenizer: of the models `gpt2`
-// (byte-level byte-pair encoding, where `pre` names GPT-2's pattern) and `llama` (pieces with scores).
+// (byte-level byte-pair encoding, where `pre` names GPT-2's pattern or Llama 3's) and `llama` (pieces with scores).
 // The library has read the file already; of it, only the keys are read here.
 #pragma once
 
