@@ -14,7 +14,7 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-PROGRAMS = ["mixers_bench", "primitives_bench", "models_bench"]
+PROGRAMS = ["mixers_bench", "primitives_bench", "models_bench", "open_bench"]
 MODEL_PEERS = ["llama", "transformers"]  # of the whole-model rows
 ATTENTION_PEERS = ["llama", "torch"]  # of rows of attention_op, their own programs
 # fftw: of rows of primitives_bench, inside that program
@@ -24,6 +24,8 @@ ATTENTION_TOKENS = (1024, 4096)
 MODEL = os.path.join(ROOT, "build", "bench-models", "mamba-130m")
 MODEL_ROWS = [f"model/{isa}/{phase}/mamba-130m_T{tokens}" for isa in ("avx2", "avx512")
               for phase, tokens in (("prefill", 512), ("prefill", 2048), ("decode", 1))]
+OPEN_ROW = "open/{}/{}"
+OPEN_KINDS = ("mamba-130m", "mamba-130m-f32.gguf")
 
 
 def fail(message):
@@ -94,8 +96,16 @@ def make_model(path, *options):
     return path
 
 
-def models_for(pattern):
-    """What models_bench runs: the shipped model, and the large one where a row of it matches."""
+def models_for(name, pattern):
+    """What a program runs. models_bench: the shipped model, and the large one where a row of it matches;
+    open_bench: the large one where its rows match, in both kinds of file; others: nothing."""
+    if name == "open_bench":
+        if not any(re.search(pattern, OPEN_ROW.format(isa, kind) + "/manual_time")
+                   for isa in ("avx2", "avx512") for kind in OPEN_KINDS):
+            return []
+        return [make_model(MODEL), make_model(MODEL + "-f32.gguf", "--gguf")]
+    if name != "models_bench":
+        return [None]
     models = [os.path.join(ROOT, "models", "shakespeare")]
     if any(re.search(pattern, name + "/manual_time") for name in MODEL_ROWS):
         models.append(make_model(MODEL))
@@ -351,8 +361,7 @@ def measure(builds, threads, patterns, isa="", rounds=1, min_time="0.2", peers=(
                     say(f"round {turn + 1} of {rounds}: {os.path.basename(folder)}, "
                         f"{count} thread(s)")
                 for name, pattern in patterns.items():
-                    models = models_for(pattern) if name == "models_bench" else [None]
-                    for model in models:
+                    for model in models_for(name, pattern):
                         fftw = peers.get("fftw") if name == "primitives_bench" else None
                         result = run_program(folder, name, count, isa, pattern, min_time, foreign,
                                              model, fftw)

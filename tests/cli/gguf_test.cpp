@@ -227,7 +227,7 @@ TEST(GgufTokenizer, Llama3) {
     const std::string folder = seqmix_test::source_dir() + "/tests/golden/llama_bpe/";
     const auto json = nlohmann::json::parse(read_bytes(folder + "tokenizer.json"));
     std::vector<std::string> tokens(json["model"]["vocab"].size());
-    std::vector<double> types(tokens.size(), 1);
+    std::vector<uint64_t> types(tokens.size(), 1);
     for (const auto& [token, id] : json["model"]["vocab"].items()) tokens[id.get<size_t>()] = token;
     for (const auto& added : json["added_tokens"]) types[added["id"].get<size_t>()] = 3;
     std::vector<std::string> merges;

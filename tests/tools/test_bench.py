@@ -105,6 +105,12 @@ class Bars(unittest.TestCase):
         self.assertEqual(state(check, "mamba-130m prefill 2048 vs llama"), ["short"])
         self.assertEqual(state(check, "mamba-130m decode vs transformers"), [])
 
+    def test_opening(self):
+        check = bars.Check(figures_of(result("clang 19", 1, [
+            ("open/avx512/mamba-130m", 4100, None, None), ("open/avx512/mamba-130m-f32.gguf", 5200, None, None)])))
+        self.assertEqual(state(check, "mamba-130m, 517 MB: ms to the first tensor"), ["pass"])
+        self.assertEqual(state(check, "mamba-130m-f32.gguf, 517 MB: ms to the first tensor"), ["short"])
+
     def test_peers_of_attention(self):
         name = bars.ATTENTION.format("prefill", "B1_T4096_H12_d64")
         figures = measure.Figures()
@@ -130,7 +136,8 @@ class Bars(unittest.TestCase):
                     bars.ATTENTION.format("ragged", "R8_packed")],
                  "primitives_bench": ["gemm/avx512/x_proj_M16_N80_K1536"],
                  "models_bench": [bars.MODEL.format("prefill", 2048),
-                                  bars.MODEL.format("decode", 1)]}
+                                  bars.MODEL.format("decode", 1)],
+                 "open_bench": ["open/avx512/mamba-130m", "open/avx512/mamba-130m-f32.gguf"]}
         for program, listed in names.items():
             for name in listed:
                 self.assertRegex(name + "/manual_time", re.compile(bars.PATTERNS[program]))
