@@ -59,12 +59,10 @@ Status choose_isa(const char* name, Isa* isa) {
     return Status();
 }
 
-constexpr const char* kFormats[] = {"stored", "bf16", "int8"};  // of WeightFormat
-
 Status choose_format(const char* name, WeightFormat* format) {
-    const std::string_view text = name == nullptr ? kFormats[0] : name;
-    for (size_t i = 0; i < std::size(kFormats); ++i) {
-        if (text == kFormats[i]) {
+    const std::string_view text = name == nullptr ? kWeightFormats[0] : name;
+    for (size_t i = 0; i < std::size(kWeightFormats); ++i) {
+        if (text == kWeightFormats[i]) {
             *format = static_cast<WeightFormat>(i);
             return Status();
         }
@@ -135,8 +133,8 @@ seqmix_status seqmix_context_info(const seqmix_context* context, char* buf, size
                 text += ",\"" + std::string(isa_name(isa)) + "\"";
             }
         }
-        text +=
-            "],\"weights\":\"" + std::string(kFormats[static_cast<size_t>(context->format)]) + "\"";
+        text += "],\"weights\":\"" +
+                std::string(kWeightFormats[static_cast<size_t>(context->format)]) + "\"";
         if (context->format != WeightFormat::stored) {
             text +=
                 std::string(",\"rounding\":\"") + rounding_name(best_rounding(context->isa)) + "\"";

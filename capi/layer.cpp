@@ -3,6 +3,7 @@
 #include "capi/config.h"
 #include "capi/types.h"
 #include "capi/wall.h"
+#include "models/open.h"
 #include "models/stack.h"
 #include "runtime/options.h"
 #include "runtime/state.h"
@@ -151,6 +152,16 @@ seqmix_status seqmix_layer_open(seqmix_context* context, const char* path,
                               context->format, &core));
         *layer = wrap(Ref<seqmix_context>::share(context), std::move(core));
         return Status();
+    });
+}
+
+seqmix_status seqmix_checkpoint_convert(seqmix_context* context, const char* path,
+                                        const seqmix_config* options, const char* to) noexcept {
+    return guard([&]() -> Status {
+        SEQMIX_REQUIRE("seqmix_checkpoint_convert", context);
+        SEQMIX_REQUIRE("seqmix_checkpoint_convert", path);
+        SEQMIX_REQUIRE("seqmix_checkpoint_convert", to);
+        return convert_model(path, attributes_of(options), context->allocator, context->format, to);
     });
 }
 

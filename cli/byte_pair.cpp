@@ -163,12 +163,75 @@ size_t match_length(const std::vector<Character>& text, size_t at) {
     return end == text.size() || end - at == 1 ? end - at : end - at - 1;
 }
 
+// Llama 3's, as its tokenizer.json writes it.
+constexpr const char* kLlama3Pattern =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+"
+    "[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+// The number of characters that it matches at `at`; at least 1.
+size_t llama3_match_length(const std::vector<Character>& text, size_t at) {
+    const auto code = [&](size_t i) { return i < text.size() ? text[i].code : -1; };
+    const auto kind = [&](size_t i) {
+        return i < text.size() ? kind_of(text[i].code) : Kind::space;
+    };
+    const auto line_end = [&](size_t i) { return code(i) == '\r' || code(i) == '\n'; };
+    if (code(at) == '\'') {
+        // Without regard to case; U+017F is an s then, and nothing else is one of these letters.
+        const auto letter = [&](size_t i) {
+            const int32_t c = code(i);
+            return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c == 0x17f ? 's' : c;
+        };
+        const int32_t first = letter(at + 1), second = letter(at + 2);
+        if (first == 's' || first == 't' || first == 'm' || first == 'd') {
+            return 2;
+        }
+        if ((first == 'r' && second == 'e') || (first == 'v' && second == 'e') ||
+            (first == 'l' && second == 'l')) {
+            return 3;
+        }
+    }
+    const auto run_of = [&](size_t begin, Kind of, size_t most) {
+        size_t end = begin;
+        while (end < text.size() && end - begin < most && kind(end) == of) ++end;
+        return end;
+    };
+    // A word, with one character before it that is none of its own kind.
+    const bool before = kind(at) != Kind::letter && kind(at) != Kind::number && !line_end(at);
+    const size_t word = before ? at + 1 : at;
+    if (const size_t end = run_of(word, Kind::letter, SIZE_MAX); end > word) return end - at;
+    if (const size_t end = run_of(at, Kind::number, 3); end > at) return end - at;
+    const size_t marks = code(at) == ' ' ? at + 1 : at;
+    if (size_t end = run_of(marks, Kind::other, SIZE_MAX); end > marks) {
+        while (line_end(end)) ++end;
+        return end - at;
+    }
+    const size_t spaces = run_of(at, Kind::space, SIZE_MAX);
+    for (size_t end = spaces; end > at; --end) {
+        if (line_end(end - 1)) return end - at;  // up to the last end of a line
+    }
+    return spaces == text.size() || spaces - at == 1 ? spaces - at : spaces - at - 1;
+}
+
 // ------------------------------------------------------------------ the file
 
 std::string type_of(const Value& object) {
     return object.is_object() && object.contains("type") && object["type"].is_string()
                ? object["type"].get<std::string>()
                : std::string(object.is_null() ? "none" : "of an unknown kind");
+}
+
+// A split by Llama 3's pattern, and ByteLevel without one of its own.
+bool is_llama3(const Value& step) {
+    if (type_of(step) != "Sequence" || !step.contains("pretokenizers") ||
+        !step["pretokenizers"].is_array() || step["pretokenizers"].size() != 2) {
+        return false;
+    }
+    const Value &split = step["pretokenizers"][0], &level = step["pretokenizers"][1];
+    return type_of(split) == "Split" && split.contains("pattern") && split["pattern"].is_object() &&
+           split["pattern"].value("Regex", Value()) == kLlama3Pattern &&
+           split.value("behavior", Value()) == "Isolated" &&
+           split.value("invert", Value(false)) == false && type_of(level) == "ByteLevel" &&
+           level.value("use_regex", Value(true)) == false;
 }
 
 bool flag(const Value& object, const char* name) {
@@ -212,6 +275,8 @@ BytePair::BytePair(const std::string& content, const std::string& path) {
     read_added_tokens(file);
 }
 
+const char* BytePair::llama3_pattern() { return kLlama3Pattern; }
+
 void BytePair::set_bytes(int32_t id, const std::string& bytes) {
     if (bytes_.size() <= static_cast<size_t>(id)) {
         bytes_.resize(static_cast<size_t>(id) + 1);
@@ -237,19 +302,54 @@ void BytePair::read_steps(const File& file) {
         }
         nfc_ = true;
     }
-    const Value before = file.part("pre_tokenizer");
-    if (type_of(before) != "ByteLevel" ||
-        (before.contains("use_regex") && before["use_regex"] != true)) {
-        file.refuse("the pre_tokenizer is " + type_of(before) +
-                    ", expected ByteLevel with GPT-2's pattern");
+    Value before = file.part("pre_tokenizer");
+    if (is_llama3(before)) {
+        llama3_ = true;
+        before = before["pretokenizers"][1];
+    } else if (type_of(before) != "ByteLevel" ||
+               (before.contains("use_regex") && before["use_regex"] != true)) {
+        file.refuse(
+            "the pre_tokenizer is " + type_of(before) +
+            ", expected ByteLevel with GPT-2's pattern, or Llama 3's pattern and ByteLevel");
     }
     prefix_space_ = flag(before, "add_prefix_space");
     for (const char* name : {"post_processor", "decoder"}) {
-        if (const Value step = file.part(name); !step.is_null() && type_of(step) != "ByteLevel") {
-            file.refuse(std::string("the ") + name + " is " + type_of(step) +
-                        ", expected ByteLevel");
-        }
+        const Value step = file.part(name);
+        if (step.is_null() || type_of(step) == "ByteLevel") continue;
+        if (std::string_view(name) == "post_processor" && read_begin(step)) continue;
+        file.refuse(std::string("the ") + name + " is " + type_of(step) + ", expected ByteLevel" +
+                    (llama3_ ? ", or with it a template of one token before the text" : ""));
     }
+}
+
+// Llama 3's: ByteLevel, then a template that puts <|begin_of_text|> before a text.
+bool BytePair::read_begin(const nlohmann::json& step) {
+    if (type_of(step) != "Sequence" || !step.contains("processors") ||
+        !step["processors"].is_array() || step["processors"].size() != 2 ||
+        type_of(step["processors"][0]) != "ByteLevel") {
+        return false;
+    }
+    const Value& marks = step["processors"][1];
+    if (type_of(marks) != "TemplateProcessing" || !marks.contains("single") ||
+        !marks.contains("special_tokens")) {
+        return false;
+    }
+    const Value& single = marks["single"];
+    if (!single.is_array() || single.size() != 2 || !single[0].contains("SpecialToken") ||
+        !single[1].contains("Sequence")) {
+        return false;
+    }
+    const Value& token = single[0]["SpecialToken"];
+    if (!token.contains("id") || !token["id"].is_string()) return false;
+    const auto name = token["id"].get<std::string>();
+    if (!marks["special_tokens"].contains(name)) return false;
+    const Value& ids = marks["special_tokens"][name];
+    if (!ids.contains("ids") || !ids["ids"].is_array() || ids["ids"].size() != 1 ||
+        !ids["ids"][0].is_number_integer()) {
+        return false;
+    }
+    begin_ = ids["ids"][0].get<int64_t>();
+    return begin_ >= 0 && begin_ < kMostIds;
 }
 
 std::unordered_map<std::string, int32_t> BytePair::read_vocabulary(const File& file) {
@@ -322,7 +422,7 @@ void BytePair::read_added_tokens(const File& file) {
             }
         }
         set_bytes(id, bytes_of_token(text));
-        if (flag(token, "special") && text == "<|endoftext|>") {
+        if (flag(token, "special") && (text == "<|endoftext|>" || text == "<|end_of_text|>")) {
             end_ = id;
         }
         const bool normalized = flag(token, "normalized");
@@ -361,8 +461,11 @@ void BytePair::split_added(const AddedSet& set, std::string_view text, std::vect
     between(text.substr(begin));
 }
 
-std::vector<int64_t> BytePair::encode(std::string_view text, bool) const {
+std::vector<int64_t> BytePair::encode(std::string_view text, bool begins) const {
     std::vector<int64_t> ids;
+    if (begins && begin_ >= 0) {
+        ids.push_back(begin_);
+    }
     characters_of(text);  // throws where it is not UTF-8
     split_added(raw_added_, text, ids, [&](std::string_view part) {
         const std::string composed = nfc_ ? compose(part) : std::string(part);
@@ -385,7 +488,8 @@ void BytePair::encode_normalized(std::string_view text, std::vector<int64_t>& id
     }
     const std::vector<Character> characters = characters_of(text);
     for (size_t i = 0, byte = 0; i < characters.size();) {
-        const size_t length = match_length(characters, i);
+        const size_t length =
+            llama3_ ? llama3_match_length(characters, i) : match_length(characters, i);
         size_t size = 0;
         for (size_t end = i + length; i < end; ++i) {
             size += characters[i].size;

@@ -31,6 +31,12 @@ struct InspectOptions {
 };
 int run_inspect(const InspectOptions& options);
 
+struct ConvertOptions {
+    CommonOptions common;
+    std::string out;
+};
+int run_convert(const ConvertOptions& options);
+
 struct GenerateOptions {
     CommonOptions common;
     std::string prompt;

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "byte_pair.h"
 #include "bytes.h"
 #include "common.h"
+#include "files.h"
 
 namespace seqmix_cli {
 
@@ -18,9 +20,11 @@ namespace {
 
 constexpr const char* kPrefix = "tokenizer.ggml.";
 
+// Llama 3's pattern; whole words come before merges with it, as llama.cpp and its tokenizer.json have it.
+constexpr const char* kLlamaBpe = "llama-bpe";
 // What llama.cpp calls the pattern of GPT-2 (LLAMA_VOCAB_PRE_TYPE_*). `mpt` and `olmo` are GPT-NeoX's
 // vocabulary, Mamba's.
-constexpr const char* kPatterns[] = {"gpt-2", "phi-2", "mpt", "olmo"};
+constexpr const char* kPatterns[] = {"gpt-2", "phi-2", "mpt", "olmo", kLlamaBpe};
 
 enum TokenType : int { kUnknown = 2, kControl = 3, kUserDefined = 4, kByte = 6 };
 
@@ -38,7 +42,7 @@ class Front {
         if (!file_ || std::fseek(file_.get(), 0, SEEK_END) != 0) damaged();
         const long end = std::ftell(file_.get());
         if (end < 0) damaged();
-        left_ = static_cast<uint64_t>(end);
+        left_ = size_ = static_cast<uint64_t>(end);
         std::rewind(file_.get());
     }
     std::string bytes(uint64_t count) {
@@ -51,6 +55,7 @@ class Front {
     uint64_t number(size_t size) { return load_bytes(bytes(size), 0, size); }
     std::string text() { return bytes(number(8)); }
     uint64_t left() const { return left_; }
+    uint64_t taken() const { return size_ - left_; }
     [[noreturn]] static void damaged() {
         throw Failure(kCannotRead, "its keys could not be read again");
     }
@@ -60,7 +65,7 @@ class Front {
         void operator()(std::FILE* file) const { std::fclose(file); }
     };
     std::unique_ptr<std::FILE, Close> file_;
-    uint64_t left_ = 0;
+    uint64_t left_ = 0, size_ = 0;
 };
 
 double number_of(uint32_t type, uint64_t bits) {
@@ -163,8 +168,12 @@ std::unique_ptr<const Tokenizer> byte_pair(const Vocabulary& vocabulary) {
         Vocabulary::refuse("'tokenizer.ggml.pre' is '" + printable(pattern) +
                            "', expected one of " + known);
     }
-    if (vocabulary.flag("add_bos_token", false)) {
-        Vocabulary::refuse("'tokenizer.ggml.add_bos_token' is not supported with gpt2");
+    const bool llama3 = pattern == kLlamaBpe;
+    // llama.cpp puts the mark where the key is absent, too, for this pattern.
+    const bool marks = vocabulary.flag("add_bos_token", llama3);
+    if (marks && !llama3) {
+        Vocabulary::refuse("'tokenizer.ggml.add_bos_token' is not supported with '" + pattern +
+                           "'");
     }
     const int64_t end = vocabulary.id("eos_token_id");
     Value vocab = Value::object(), added = Value::array();
@@ -177,10 +186,21 @@ std::unique_ptr<const Tokenizer> byte_pair(const Vocabulary& vocabulary) {
             vocab.emplace(token, i);
         }
     }
-    const Value file = {
-        {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", vocabulary.merges()}}},
-        {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
-        {"added_tokens", added}};
+    Value steps = {{"type", "ByteLevel"}, {"add_prefix_space", false}};
+    if (llama3) {
+        steps["use_regex"] = false;
+        const Value split = {{"type", "Split"},
+                             {"pattern", {{"Regex", BytePair::llama3_pattern()}}},
+                             {"behavior", "Isolated"}};
+        steps = {{"type", "Sequence"}, {"pretokenizers", Value::array({split, steps})}};
+    }
+    const Value file = {{"model",
+                         {{"type", "BPE"},
+                          {"ignore_merges", llama3},
+                          {"vocab", vocab},
+                          {"merges", vocabulary.merges()}}},
+                        {"pre_tokenizer", steps},
+                        {"added_tokens", added}};
     std::string text;
     try {
         text = file.dump();
@@ -189,6 +209,7 @@ std::unique_ptr<const Tokenizer> byte_pair(const Vocabulary& vocabulary) {
     }
     auto tokenizer = std::make_unique<BytePair>(text, "its vocabulary");
     tokenizer->set_end(end);
+    tokenizer->set_begin(marks ? vocabulary.id("bos_token_id") : -1);
     return tokenizer;
 }
 
@@ -239,7 +260,56 @@ std::unique_ptr<const Tokenizer> pieces(const Vocabulary& vocabulary) {
     return piece_tokenizer(std::move(made));
 }
 
+bool is_gguf(const std::string& path) {
+    std::error_code ignored;
+    if (!std::filesystem::is_regular_file(path, ignored)) return false;
+    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"),
+                                                               std::fclose);
+    char magic[4] = {};
+    return file && std::fread(magic, 1, 4, file.get()) == 4 && std::string_view(magic, 4) == "GGUF";
+}
+
 }  // namespace
+
+std::string gguf_file(const std::string& checkpoint) {
+    namespace fs = std::filesystem;
+    std::error_code ignored;
+    if (!fs::is_directory(checkpoint, ignored)) return is_gguf(checkpoint) ? checkpoint : "";
+    const std::string own = (fs::path(checkpoint) / kGgufVocabulary).string();
+    if (is_gguf(own)) return own;
+    std::string only;
+    for (const fs::directory_entry& entry : fs::directory_iterator(checkpoint, ignored)) {
+        if (entry.path().extension() != ".gguf") continue;
+        if (!only.empty()) return "";
+        only = entry.path().string();
+    }
+    return is_gguf(only) ? only : "";
+}
+
+bool write_gguf_vocabulary(const std::string& path, const std::string& to) {
+    // "GGUF", version, the number of tensors, and then what is kept.
+    constexpr size_t kTensors = 8, kTensorsEnd = 16;
+    bool found = false;
+    size_t end = 0;
+    try {
+        Front front(path);
+        front.bytes(kTensorsEnd);
+        for (uint64_t left = front.number(8); left > 0; --left) {
+            found = front.text() == std::string(kPrefix) + "model" || found;
+            read_values(front, static_cast<uint32_t>(front.number(4)));
+        }
+        end = front.taken();
+    } catch (const Failure&) {
+        return false;  // the library has refused what is damaged
+    }
+    if (!found) return false;
+    std::string keys = Front(path).bytes(end);
+    std::fill_n(keys.begin() + kTensors, kTensorsEnd - kTensors, '\0');
+    OutputFile file(to);
+    file.write(keys.data(), keys.size());
+    file.commit();
+    return true;
+}
 
 std::unique_ptr<const Tokenizer> read_gguf_tokenizer(const std::string& path, int64_t vocab,
                                                      std::string* why) {

@@ -132,8 +132,9 @@ void add_tokenizer(CLI::App* app, OpenOptions& options) {
     CLI::Option* tokenizer =
         app->add_option(
                "--tokenizer", options.tokenizer,
-               "tokenizer.json (byte-level BPE), or llama2.c's tokenizer.bin; default: the\n"
-               "tokenizer.json beside the checkpoint, or the vocabulary in a GGUF file")
+               "tokenizer.json (byte-level BPE), llama2.c's tokenizer.bin, or a GGUF file with a\n"
+               "vocabulary; default: the tokenizer.json in the checkpoint's folder, or the\n"
+               "vocabulary in a GGUF file")
             ->type_name("FILE");
     app->add_option("--characters", options.characters,
                     "The characters of a vocabulary, in the order of their ids")
@@ -141,13 +142,17 @@ void add_tokenizer(CLI::App* app, OpenOptions& options) {
         ->excludes(tokenizer);
 }
 
-void add_common(CLI::App* app, CommonOptions& options) {
-    add_model(app, options)->required();
-    app->add_option("--open", options.open.settings,
+void add_open(CLI::App* app, OpenOptions& options) {
+    app->add_option("--open", options.settings,
                     "An option of the checkpoint's scheme, KEY=VALUE: what its files do not say\n"
                     "(n_head=3); repeatable")
         ->type_name("KEY=VALUE")
         ->allow_extra_args(false);
+}
+
+void add_common(CLI::App* app, CommonOptions& options) {
+    add_model(app, options)->required();
+    add_open(app, options.open);
     add_tokenizer(app, options.open);
     add_context(app, options);
     add_json(app, options.json);
@@ -194,6 +199,42 @@ void add_inspect(CLI::App& app, InspectOptions& options, Command& chosen) {
         "  seqmix inspect models/shakespeare\n"
         "  seqmix inspect --tensors --json model.safetensors\n");
     command->callback([&] { chosen = [&] { return run_inspect(options); }; });
+}
+
+void add_convert(CLI::App& app, ConvertOptions& options, Command& chosen) {
+    CLI::App* command = app.add_subcommand(
+        "convert", "Write a checkpoint with matrices in bf16 or int8, half or a quarter the size");
+    command
+        ->add_option("path", options.common.model,
+                     "A checkpoint: safetensors, torch zip or GGUF, a file or a folder")
+        ->type_name("MODEL")
+        ->required();
+    command
+        ->add_option("out", options.out,
+                     "The folder to write: model.safetensors, and what belongs beside it")
+        ->type_name("OUT")
+        ->required();
+    command
+        ->add_option("--weights", options.common.context.weights,
+                     "The format of matrices: bf16, int8, or stored (one file of what there is)")
+        ->type_name("FORMAT")
+        ->required()
+        ->check(CLI::IsMember({"bf16", "int8", "stored"}).description(""));
+    add_open(command, options.common.open);
+    add_json(command, options.common.json);
+    command->footer(
+        "OUT opens as MODEL does, with the numbers that MODEL gives with --weights FORMAT, bit "
+        "for\n"
+        "bit, and takes no conversion: matrices are used where they lie in the file. In bf16 it "
+        "is\n"
+        "safetensors with the original's names, in int8 each matrix NAME has its factors beside "
+        "it,\n"
+        "NAME_scale. Configuration and tokenizer are carried along (a GGUF file's vocabulary as\n"
+        "tokenizer.gguf).\n\n"
+        "Examples:\n"
+        "  seqmix convert models/shakespeare /tmp/shakespeare-int8 --weights int8\n"
+        "  seqmix run --model /tmp/shakespeare-int8 --prompt 'ROMEO:'\n");
+    command->callback([&] { chosen = [&] { return run_convert(options); }; });
 }
 
 void add_run(CLI::App& app, GenerateOptions& options, Command& chosen) {
@@ -652,6 +693,7 @@ void print_error(std::string message) {
 
 int run(int argc, char** argv) {
     InspectOptions inspect;
+    ConvertOptions convert;
     GenerateOptions generate;
     ScoreOptions score;
     EmbedOptions embed;
@@ -671,6 +713,7 @@ int run(int argc, char** argv) {
     app.footer(kFooter);
     app.formatter(std::make_shared<Help>());
     add_inspect(app, inspect, chosen);
+    add_convert(app, convert, chosen);
     add_run(app, generate, chosen);
     add_score(app, score, chosen);
     add_embed(app, embed, chosen);

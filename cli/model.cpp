@@ -62,15 +62,20 @@ Json context_info(const seqmix_context* context) {
     return Json::parse(text.c_str());  // without the terminator, if one is counted
 }
 
+Config open_config(const OpenOptions& open) {
+    Config config = make<Config>([](auto** c) { return seqmix_config_create(c); });
+    check(seqmix_config_set_json(config.get(),
+                                 settings_json(open.settings, Json::object()).dump().c_str()),
+          kUsage);
+    return config;
+}
+
 // ------------------------------------------------------------------ model
 
 Model::Model(const ContextOptions& options, const std::string& path, const OpenOptions& open,
              bool lenient)
     : context_(make_context(options)) {
-    const Config config = make<Config>([](auto** c) { return seqmix_config_create(c); });
-    check(seqmix_config_set_json(config.get(),
-                                 settings_json(open.settings, Json::object()).dump().c_str()),
-          kUsage);
+    const Config config = open_config(open);
     if (lenient) {
         check(seqmix_config_set_bool(config.get(), "lenient", 1));
     }
@@ -91,6 +96,7 @@ Model::Model(const ContextOptions& options, const std::string& path, const OpenO
         throw Failure(kCannotRead, path + ": the model takes no tokens");
     }
     const std::filesystem::path beside = std::filesystem::path(path) / "tokenizer.json";
+    const std::string gguf = gguf_file(path);
     std::error_code ignored;
     if (!open.tokenizer.empty()) {
         tokenizer_ = read_tokenizer(open.tokenizer, vocab_);
@@ -98,8 +104,8 @@ Model::Model(const ContextOptions& options, const std::string& path, const OpenO
         tokenizer_ = character_tokenizer(open.characters, vocab_);
     } else if (std::filesystem::exists(beside, ignored)) {
         tokenizer_ = read_tokenizer(beside.string(), vocab_);
-    } else if (info_->value("format", "") == "GGUF") {
-        tokenizer_ = read_gguf_tokenizer(path, vocab_, &why_no_text_);
+    } else if (!gguf.empty()) {
+        tokenizer_ = read_gguf_tokenizer(gguf, vocab_, &why_no_text_);
     }
     slots_ = {type_slot("stack", "tokens"), type_slot("stack", "logits"),
               type_slot("stack", "logits_last"), type_slot("stack", "hidden")};

@@ -22,11 +22,12 @@ struct ContextOptions {
 // How a checkpoint is opened and what its tokens mean.
 struct OpenOptions {
     std::vector<std::string> settings;  // key=value, for seqmix_layer_open
-    std::string tokenizer;              // tokenizer.json, or llama2.c's tokenizer.bin
+    std::string tokenizer;              // tokenizer.json, llama2.c's tokenizer.bin, or GGUF
     std::string characters;             // id i is the i-th
 };
 
 Context make_context(const ContextOptions& options);
+Config open_config(const OpenOptions& open);  // of seqmix_layer_open
 Json context_info(const seqmix_context* context);
 
 // What a forward call should fill; what is null is not computed.

@@ -8,6 +8,7 @@
 #include "bytes.h"
 #include "common.h"
 #include "files.h"
+#include "gguf.h"
 
 namespace seqmix_cli {
 
@@ -201,6 +202,12 @@ std::unique_ptr<const Tokenizer> read_llama2c_tokenizer(const std::string& path,
 
 std::unique_ptr<const Tokenizer> read_tokenizer(const std::string& path, int64_t vocab) {
     const std::string content = read_file(path);
+    if (content.starts_with("GGUF")) {
+        std::string why;
+        std::unique_ptr<const Tokenizer> tokenizer = read_gguf_tokenizer(path, vocab, &why);
+        if (tokenizer == nullptr) throw Failure(kCannotRead, path + ": " + why);
+        return tokenizer;
+    }
     if (!content.starts_with('{')) {
         return read_llama2c_tokenizer(path, vocab);
     }

@@ -30,6 +30,7 @@ PATTERNS = {
     "primitives_bench": "^(gemm/avx512/.*_M(512|16|1)_|gemm_(bf16|i8)_.*/avx512/.*_M(512|1)_"
                         "|(cauchy|dplr_kernel|vandermonde|long_conv)/avx512/"
                         "|(rms_norm|add)/avx512/)",
+    "open_bench": "^open/avx512/",
     "models_bench": "^model(|_bf16|_int8)/avx512/(prefill/(mamba-130m_T(512|2048)|llama-124m_T512)"
                     "|decode/(mamba-130|llama-124)m_T1)/",
 }
@@ -183,6 +184,10 @@ class Check:
         self.of_limit("s4d_step", "S4D, one token of 256 channels", c, 1, S4D_STEP, 0.4)
 
     def model(self, c):
+        for kind in ("mamba-130m", "mamba-130m-f32.gguf"):
+            time_us = self.value(c, 1, f"open/avx512/{kind}", "time_us")
+            self.add("open", f"{kind}, 517 MB: ms to the first tensor", c, 1,
+                     time_us / 1000 if time_us else None, 5, most=True)
         prefill, decode = MODEL.format("prefill", 2048), MODEL.format("decode", 1)
         self.of_limit("prefill", "mamba-130m prefill 2048", c, 1, prefill, 0.65)
         self.speedup("prefill_threads", "mamba-130m prefill 2048", c, prefill, 1.7)

@@ -17,7 +17,7 @@ import time
 from report import samples
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-PROGRAMS = ["mixers_bench", "primitives_bench", "models_bench"]
+PROGRAMS = ["mixers_bench", "primitives_bench", "models_bench", "open_bench"]
 ATTENTION_PEERS = ["llama", "torch"]  # of rows of attention_op, their own programs
 # fftw: of rows of primitives_bench, inside that program
 PEERS = ["llama", "transformers", "torch", "fftw"]
@@ -29,6 +29,8 @@ MODELS = {"mamba-130m": ("mamba", (512, 2048), ("llama", "transformers")),
           "llama-124m": ("llama", (512,), ("llama",))}
 # What a row's name says of the matrices, and what llama.cpp is asked for.
 FORMATS = {"": [], "_bf16": ["--type", "bf16"], "_int8": ["--type", "q8_0"]}
+OPEN_ROW = "open/{}/{}"
+OPEN_KINDS = ("mamba-130m", "mamba-130m-f32.gguf")
 
 
 def fail(message):
@@ -113,8 +115,17 @@ def asked_for(pattern, model, suffix=""):
     return any(re.search(pattern, row) for row in rows_of(model, suffix))
 
 
-def models_for(pattern):
-    """What models_bench runs: the shipped model, and large ones where a row of theirs matches."""
+def models_for(name, pattern):
+    """What a program runs. models_bench: the shipped model, and large ones where a row of theirs matches;
+    open_bench: the large Mamba where its rows match, in both kinds of file; others: nothing."""
+    if name == "open_bench":
+        if not any(re.search(pattern, OPEN_ROW.format(isa, kind) + "/manual_time")
+                   for isa in ("avx2", "avx512") for kind in OPEN_KINDS):
+            return []
+        return [make_model(model_path("mamba-130m")),
+                make_model(model_path("mamba-130m") + "-f32.gguf", "--gguf")]
+    if name != "models_bench":
+        return [None]
     models = [os.path.join(ROOT, "models", "shakespeare")]
     for name, (shape, _, _) in MODELS.items():
         if any(asked_for(pattern, name, suffix) for suffix in FORMATS):
@@ -400,8 +411,7 @@ def measure(builds, threads, patterns, isa="", rounds=1, min_time="0.2", peers=(
                     say(f"round {turn + 1} of {rounds}: {os.path.basename(folder)}, "
                         f"{count} thread(s)")
                 for name, pattern in patterns.items():
-                    models = models_for(pattern) if name == "models_bench" else [None]
-                    for model in models:
+                    for model in models_for(name, pattern):
                         fftw = peers.get("fftw") if name == "primitives_bench" else None
                         run_program(folder, name, count, isa, pattern, min_time, foreign, figures,
                                     model, fftw)

@@ -274,7 +274,9 @@ typedef struct seqmix_context_options {
     const char *weights; /* matrices of layers made in this context: NULL or "stored" = as given, with
                             activations in f32; "bf16", "int8" (a factor for each row): converted
                             when the layer is bound, and activations may be rounded to the same
-                            type before each product, row by row. The reference rounds nothing */
+                            type before each product, row by row; the rows of embeddings are rounded
+                            too. A file of seqmix_checkpoint_convert opens in its own format where
+                            "stored" is asked for. The reference rounds nothing */
 } seqmix_context_options;
 
 /* Creates a context. options may be NULL (best instruction set, one thread per CPU, malloc, silent).
@@ -384,8 +386,8 @@ SEQMIX_API seqmix_status seqmix_layer_bind(const seqmix_layer *layer, const seqm
                                            size_t n, seqmix_layer **bound) SEQMIX_NOEXCEPT;
 
 /* Opens a checkpoint: a file (safetensors, torch zip, GGUF, llama2.c's .bin), or a folder with
- * config.json and model.safetensors, its index of shards, or torch's. Gives a bound layer of type "stack"
- * whose files stay mapped. options (may be NULL) has the keys
+ * config.json and model.safetensors, its index of shards, or torch's, or with one *.gguf. Gives a bound
+ * layer of type "stack" whose files stay mapped. options (may be NULL) has the keys
  *   lenient  bool, false: an incomplete checkpoint opens for inspection; running it gives
  *            MISSING_TENSOR;
  *   scheme   str, "auto": the naming scheme, where it cannot be told from the tensors.
@@ -396,6 +398,17 @@ SEQMIX_API seqmix_status seqmix_layer_bind(const seqmix_layer *layer, const seqm
 SEQMIX_API seqmix_status seqmix_layer_open(seqmix_context *context, const char *path,
                                            const seqmix_config *options,
                                            seqmix_layer **layer) SEQMIX_NOEXCEPT;
+
+/* Writes a checkpoint as one safetensors file `to`, an old one being replaced when the new one is
+ * complete. Its matrices (of linear maps and of embeddings) are in the context's format (`weights` of
+ * its options), and are used from the mapped file as they lie; all else is as it was. Opened with
+ * `weights` = stored, the file gives the numbers that the original gives in that format, bit for bit.
+ * path and options as for seqmix_layer_open; a config.json beside the original belongs beside `to` too.
+ * Ownership: none taken. Threads: any.
+ * Errors: those of seqmix_layer_open; an incomplete checkpoint is MISSING_TENSOR. Since 0.1. */
+SEQMIX_API seqmix_status seqmix_checkpoint_convert(seqmix_context *context, const char *path,
+                                                   const seqmix_config *options,
+                                                   const char *to) SEQMIX_NOEXCEPT;
 
 /* Adds a reference and returns its argument. Threads: any. Errors: none. Since 0.1. */
 SEQMIX_API seqmix_layer *seqmix_layer_retain(seqmix_layer *layer) SEQMIX_NOEXCEPT;

@@ -635,6 +635,12 @@ class Layer {
 
 inline Args::Args(const Layer& layer) : type_(layer.type()) {}
 
+/* Writes a checkpoint with its matrices in the context's format. */
+inline void convert_checkpoint(const Context& context, const std::string& path,
+                               const std::string& to) {
+    check(seqmix_checkpoint_convert(context.get(), path.c_str(), nullptr, to.c_str()));
+}
+
 /* ------------------------------------------------------------------ state */
 
 class State {

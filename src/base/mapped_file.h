@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 
@@ -46,8 +47,28 @@ class MappedFile {
     size_t size_;
 };
 
+// A file that is written front to back, beside its place (PATH.part), and takes it when it is complete.
+class NewFile {
+  public:
+    static Status create(const std::string& path, std::unique_ptr<NewFile>& out);
+    ~NewFile();  // one that was not finished is removed
+    NewFile(const NewFile&) = delete;
+    NewFile& operator=(const NewFile&) = delete;
+
+    Status write(const void* data, size_t size);
+    Status finish();
+
+  private:
+    NewFile(std::string path, int descriptor);
+
+    std::string path_;
+    int descriptor_;  // -1: finished
+};
+
 // What a path leads to; `missing` also where it cannot be looked up.
 enum class PathKind : uint8_t { missing, file, folder, other };
 PathKind path_kind(const std::string& path);
+// Names in a folder that end in `ending`, sorted; none where it cannot be read.
+std::vector<std::string> names_in_folder(const std::string& folder, std::string_view ending);
 
 }  // namespace seqmix

@@ -1,12 +1,15 @@
 // Files by way of POSIX calls.
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
+#include <cstdio>
 #include <system_error>
 #include <utility>
 
@@ -31,6 +34,8 @@ class Descriptor {
   private:
     int value_;
 };
+
+constexpr const char* kPart = ".part";
 
 Status io_failure(const char* action, const std::string& path, int code) {
     // The end of a path says more than its beginning, and the reason must not be cut off.
@@ -132,6 +137,70 @@ void prefer_huge_pages(void* data, size_t size) noexcept {
     (void)::madvise(static_cast<std::byte*>(data) + skipped, (size - skipped) / page * page,
                     MADV_HUGEPAGE);
     errno = saved;
+}
+
+NewFile::NewFile(std::string path, int descriptor)
+    : path_(std::move(path)), descriptor_(descriptor) {}
+
+NewFile::~NewFile() {
+    if (descriptor_ >= 0) {
+        ::close(descriptor_);
+        ::unlink((path_ + kPart).c_str());
+    }
+}
+
+Status NewFile::create(const std::string& path, std::unique_ptr<NewFile>& out) {
+    if (path.find('\0') != std::string::npos) {
+        return fail(SEQMIX_ERR_IO, "cannot write '", path, "': the path holds a NUL byte");
+    }
+    std::unique_ptr<NewFile> file(new NewFile(path, -1));
+    do {
+        file->descriptor_ =
+            ::open((path + kPart).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    } while (file->descriptor_ < 0 && errno == EINTR);
+    if (file->descriptor_ < 0) {
+        return io_failure("write", path, errno);
+    }
+    out = std::move(file);
+    return {};
+}
+
+Status NewFile::write(const void* data, size_t size) {
+    const auto* bytes = static_cast<const unsigned char*>(data);
+    while (size > 0) {
+        const ssize_t written = ::write(descriptor_, bytes, size);
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0) {
+            return io_failure("write", path_, errno);
+        }
+        bytes += written;
+        size -= static_cast<size_t>(written);
+    }
+    return {};
+}
+
+Status NewFile::finish() {
+    const int closed = ::close(std::exchange(descriptor_, -1));
+    const std::string part = path_ + kPart;
+    if (closed != 0 || ::rename(part.c_str(), path_.c_str()) != 0) {
+        const int code = errno;
+        ::unlink(part.c_str());
+        return io_failure("write", path_, code);
+    }
+    return {};
+}
+
+std::vector<std::string> names_in_folder(const std::string& folder, std::string_view ending) {
+    std::vector<std::string> names;
+    const std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir(folder.c_str()), ::closedir);
+    if (open == nullptr) return names;
+    while (const dirent* entry = ::readdir(open.get())) {
+        if (std::string_view(entry->d_name).ends_with(ending)) {
+            names.emplace_back(entry->d_name);
+        }
+    }
+    std::sort(names.begin(), names.end());
+    return names;
 }
 
 PathKind path_kind(const std::string& path) {

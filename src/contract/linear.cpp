@@ -1,9 +1,7 @@
 #include "contract/linear.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "base/cpu.h"
 #include "primitives/gemm/reference.h"
@@ -24,43 +22,45 @@ int64_t scratch_floats() {
     return (most + 15) / 16 * 16;  // no cache line is shared between workers
 }
 
-float element(const Weight& weight, int64_t i) {
-    const auto* bytes = static_cast<const unsigned char*>(weight.data);
-    return static_cast<float>(element_to_f64(bytes + i * dtype_size(weight.dtype), weight.dtype));
-}
-
 }  // namespace
 
 void Linear::make_bf16(const Weight& weight, Allocator allocator) {
     bf16_ = Array<uint16_t>(out_ * in_, allocator);
-    for (int64_t i = 0; i < out_ * in_; ++i) {
-        bf16_[i] = f32_to_bf16(element(weight, i));
+    Array<float> row(in_, allocator);
+    for (int64_t n = 0; n < out_; ++n) {
+        weight.read(n * in_, in_, row.data());
+        for (int64_t k = 0; k < in_; ++k) {
+            bf16_[n * in_ + k] = f32_to_bf16(row[k]);
+        }
     }
 }
 
 void Linear::make_int8(const Weight& weight, Allocator allocator) {
-    int8_ = Array<int8_t>(out_ * in_, allocator);
     scale_ = Array<float>(out_, allocator);
+    if (weight.coding == Coding::i8_rows && weight.row == in_) {
+        std::memcpy(scale_.data(), weight.factors, scale_.bytes());
+        weight_ = weight.data;
+    } else {
+        int8_ = Array<int8_t>(out_ * in_, allocator);
+        Array<float> row(in_, allocator);
+        for (int64_t n = 0; n < out_; ++n) {
+            weight.read(n * in_, in_, row.data());
+            const RowFactor by = row_factor(row.data(), in_);
+            scale_[n] = by.factor;
+            for (int64_t k = 0; k < in_; ++k) {
+                int8_[n * in_ + k] = to_int8(row[k], by);
+            }
+        }
+        weight_ = int8_.data();
+    }
     sums_ = Array<int32_t>(out_, allocator);
-    Array<float> row(in_, allocator);
+    const auto* q = static_cast<const int8_t*>(weight_);
     for (int64_t n = 0; n < out_; ++n) {
-        float largest = 0;
-        bool finite = true;
+        uint32_t sum = 0;  // read up to K = 65536, where it fits
         for (int64_t k = 0; k < in_; ++k) {
-            row[k] = element(weight, n * in_ + k);
-            largest = std::max(largest, std::abs(row[k]));
-            finite = finite && std::isfinite(row[k]);
+            sum += static_cast<uint32_t>(q[n * in_ + k]);
         }
-        // A row that is not finite gives no numbers; one of almost nothing counts as 0.
-        const bool some = finite && largest > 0x1p-100f;
-        scale_[n] = !finite ? std::numeric_limits<float>::quiet_NaN() : some ? largest / 127 : 0.0f;
-        int64_t sum = 0;
-        for (int64_t k = 0; k < in_; ++k) {
-            const float q = some ? std::nearbyint(row[k] * (127 / largest)) : 0.0f;
-            int8_[n * in_ + k] = static_cast<int8_t>(q);
-            sum += int8_[n * in_ + k];
-        }
-        sums_[n] = static_cast<int32_t>(sum);  // read up to K = 65536, where it fits
+        sums_[n] = static_cast<int32_t>(sum);
     }
 }
 
@@ -75,19 +75,26 @@ void Linear::bind(const Weight& weight, const Weight& bias, int64_t out, int64_t
     }
     bias_ = weight_f32(bias, call.allocator);
     kernels_ = SEQMIX_SELECT_KERNELS(call.isa, gemm_kernels);
-    if (call.format == WeightFormat::stored) {
+    if (call.matrices != nullptr) {
+        call.matrices->push_back({weight.data, in});
+    }
+    const bool stored = call.format == WeightFormat::stored;
+    const bool int8 = call.format == WeightFormat::int8 ||
+                      (stored && weight.coding == Coding::i8_rows && weight.row == in);
+    if (stored && !int8) {
         weight_ = weight.data;
-        if (!weight_type(weight.dtype, &type_)) {
-            rounded_ = ::seqmix::weight_f32(weight, call.allocator);
-            weight_ = rounded_.data();
+        if (weight.coding == Coding::q8_0 && in % kQ8Block == 0) {
+            type_ = WeightType::q8_0;
+        } else if (weight.coding != Coding::plain || !weight_type(weight.dtype, &type_)) {
+            widened_ = ::seqmix::weight_f32(weight, call.allocator);
+            weight_ = widened_.data();
+            type_ = WeightType::f32;
         }
         return;
     }
-    const bool int8 = call.format == WeightFormat::int8;
     type_ = int8 ? WeightType::i8 : WeightType::bf16;
     if (int8) {
         make_int8(weight, call.allocator);
-        weight_ = int8_.data();
     } else if (weight.dtype == DType::bf16) {
         weight_ = weight.data;
     } else {

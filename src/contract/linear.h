@@ -9,9 +9,10 @@ namespace seqmix {
 class Linear {
   public:
     // weight (out,in), bias (out) or absent. The weight's memory outlives the map, which reads it where
-    // it lies; f64 weights are rounded to f32 once. With call.format bf16 or int8 the map keeps the
-    // weight in that type instead (int8: a factor for each output, the row's largest / 127) and rounds
-    // x to it where the CPU can multiply so. Level reference keeps all in double and rounds nothing.
+    // it lies, blocks of q8_0 too; f64 weights are rounded to f32 once. With call.format bf16 or int8
+    // the map keeps the weight in that type instead (int8: a factor for each output, the row's largest
+    // / 127) and rounds x to it where the CPU can multiply so. A weight that is int8 with a factor for
+    // each output is used so where it lies. Level reference keeps all in double and rounds nothing.
     void bind(const Weight& weight, const Weight& bias, int64_t out, int64_t in,
               const BindCall& call);
 
@@ -38,7 +39,7 @@ class Linear {
     const void* weight_ = nullptr;
     WeightType type_ = WeightType::f32;
     bool rounds_ = false;
-    Array<float> rounded_;  // f64 weights
+    Array<float> widened_;  // packed weights, and f64 ones, rounded
     Array<uint16_t> bf16_;
     Array<int8_t> int8_;
     Array<float> scale_;  // of int8_, for each output

@@ -24,6 +24,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/coding.h"
 #include "base/isa.h"
 #include "base/isa_safe.h"
 #include "base/memory.h"
@@ -110,17 +111,33 @@ void remove_slot(Plan& plan, std::string_view name);
 
 // ------------------------------------------------------------------ bind
 
-// A weight as stored: C order, possibly misaligned, of any dtype that the slot takes.
+// A weight as stored: C order, possibly misaligned, of any dtype that the slot takes; or packed
+// (base/coding.h), and then f32 to those who read it by `read`.
 struct Weight {
     const void* data = nullptr;
     DType dtype = DType::unknown;
     std::vector<int64_t> shape;
+    Coding coding = Coding::plain;
+    const void* factors =
+        nullptr;  // of Coding::i8_rows: f32, possibly misaligned, one for `row` values
+    int64_t row = 0;
     int64_t count() const {
         int64_t n = 1;
         for (const int64_t size : shape) {
             n *= size;
         }
         return n;
+    }
+    Coded coded() const { return {data, dtype, coding, factors, row}; }
+    // Values [first, first + count), as float or double.
+    template <class T>
+    void read(int64_t first, int64_t count, T* out) const {
+        coded().read(first, count, out);
+    }
+    // Values from `first` on, where a row begins, as a weight of their own.
+    Weight part(int64_t first, std::vector<int64_t> part_shape) const {
+        const Coded begin = coded().from(first);
+        return {begin.data, dtype, std::move(part_shape), coding, begin.factors, row};
     }
     explicit operator bool() const { return dtype != DType::unknown; }
 };
@@ -132,9 +149,12 @@ class Weights {
     virtual Weight get(int32_t slot, int32_t index = 0) const = 0;
 };
 
-// How linear maps keep and multiply their matrices (primitives/gemm): as stored, with activations in f32;
-// or converted when a layer is bound, with activations that may be rounded to the same type.
-enum class WeightFormat : int32_t { stored, bf16, int8 };
+// A weight that is multiplied as a matrix, which is what formats convert: at its address, in rows of
+// so many columns.
+struct BoundMatrix {
+    const void* data;
+    int64_t columns;
+};
 
 struct BindCall {
     const Plan& plan;
@@ -142,6 +162,7 @@ struct BindCall {
     Allocator allocator;
     Isa isa;
     WeightFormat format;
+    std::vector<BoundMatrix>* matrices = nullptr;  // gets every matrix; null: nobody asks
 };
 
 // Everything a layer computes from its weights. `kernel_name` is static text ("mamba/avx512").
@@ -174,6 +195,8 @@ bool weight_type(DType dtype, WeightType* out);
 // Copies of a weight in a kernel's layout. An absent weight gives an empty buffer.
 Array<float> weight_f32(const Weight& weight, Allocator allocator);
 Array<double> weight_f64(const Weight& weight, Allocator allocator);
+// exp of values [first, first + count), in double; those packed as it (Coding::minus_exp) are as stored.
+void weight_exp(const Weight& weight, Isa isa, int64_t first, int64_t count, double* out);
 // (rows, columns) -> (columns, rows).
 Array<float> weight_f32_transposed(const Weight& weight, int64_t rows, int64_t columns,
                                    Allocator allocator);

@@ -1,5 +1,6 @@
 // Weights as kernels want them: converted and transposed copies.
 #include "contract/mixer.h"
+#include "primitives/elementwise/kernel.h"
 
 namespace seqmix {
 namespace {
@@ -9,13 +10,8 @@ Array<T> convert(const Weight& weight, Allocator allocator) {
     if (!weight) {
         return Array<T>();
     }
-    const int64_t count = weight.count();
-    Array<T> out(count, allocator);
-    const auto* bytes = static_cast<const unsigned char*>(weight.data);
-    const int64_t size = dtype_size(weight.dtype);
-    for (int64_t i = 0; i < count; ++i) {
-        out[i] = static_cast<T>(element_to_f64(bytes + i * size, weight.dtype));
-    }
+    Array<T> out(weight.count(), allocator);
+    weight.read(0, out.size(), out.data());
     return out;
 }
 
@@ -38,6 +34,16 @@ Array<double> weight_f64(const Weight& weight, Allocator allocator) {
     return convert<double>(weight, allocator);
 }
 
+void weight_exp(const Weight& weight, Isa isa, int64_t first, int64_t count, double* out) {
+    if (weight.coding == Coding::minus_exp) {
+        Coded{weight.data, DType::f32}.read(first, count, out);
+        for (int64_t i = 0; i < count; ++i) out[i] = -out[i];
+        return;
+    }
+    weight.read(first, count, out);
+    SEQMIX_SELECT_KERNELS(isa, elementwise_kernels)->exp_f64(count, out);
+}
+
 WeightsF64::WeightsF64(const Weights& weights, int32_t first, int32_t last, Allocator allocator)
     : first_(first) {
     for (int32_t slot = first; slot <= last; ++slot) {
@@ -50,13 +56,11 @@ Array<float> weight_f32_transposed(const Weight& weight, int64_t rows, int64_t c
     if (!weight) {
         return Array<float>();
     }
-    Array<float> out(rows * columns, allocator);
-    const auto* bytes = static_cast<const unsigned char*>(weight.data);
-    const int64_t size = dtype_size(weight.dtype);
+    Array<float> out(rows * columns, allocator), row(columns, allocator);
     for (int64_t r = 0; r < rows; ++r) {
+        weight.read(r * columns, columns, row.data());
         for (int64_t c = 0; c < columns; ++c) {
-            out[c * rows + r] =
-                static_cast<float>(element_to_f64(bytes + (r * columns + c) * size, weight.dtype));
+            out[c * rows + r] = row[c];
         }
     }
     return out;

@@ -179,10 +179,11 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     bound->inner_weights = std::make_unique<Renumbered>(call.weights, kMixer);
     bound->norm_weights = std::make_unique<Renumbered>(call.weights, 0);  // same numbers
     SEQMIX_TRY(plan.inner->mixer->bind(
-        {*plan.inner, *bound->inner_weights, call.allocator, call.isa, call.format}, bound->inner));
+        {*plan.inner, *bound->inner_weights, call.allocator, call.isa, call.format, call.matrices},
+        bound->inner));
     if (plan.norm != nullptr) {
         SEQMIX_TRY(norm_mixer.bind(
-            {*plan.norm, *bound->norm_weights, call.allocator, call.isa, call.format},
+            {*plan.norm, *bound->norm_weights, call.allocator, call.isa, call.format, nullptr},
             bound->norm));
     }
     bound->kernel_name = bound->inner->kernel_name;

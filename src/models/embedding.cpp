@@ -1,4 +1,6 @@
-// embedding: y[t] = weight[tokens[t]]. Rows are widened to f32 exactly. Stateless.
+// embedding: y[t] = weight[tokens[t]]. Rows are widened to f32 exactly; with bf16 or int8 matrices
+// (WeightFormat) they are rounded as a linear map's are, so that a table that is also the head is one
+// matrix in any format. Stateless.
 #include "contract/recurrent.h"
 #include "primitives/elementwise/kernel.h"
 
@@ -30,6 +32,7 @@ struct EmbeddingBound : Bound {
     Weight weight;
     WeightType type;
     bool widens;  // the kernel reads the stored type
+    WeightFormat format;
 };
 
 Status describe(const Attributes& attributes, std::unique_ptr<Plan>& out) {
@@ -48,13 +51,33 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
     bound->weight = call.weights.get(kWeightSlot);
     bound->kernels = SEQMIX_SELECT_KERNELS(call.isa, elementwise_kernels);
     bound->type = WeightType::f32;
-    bound->widens = weight_type(bound->weight.dtype, &bound->type);
+    bound->widens =
+        bound->weight.coding == Coding::plain && weight_type(bound->weight.dtype, &bound->type);
+    bound->format = bound->weight.coding == Coding::i8_rows && call.format == WeightFormat::int8
+                        ? WeightFormat::stored  // as it is
+                        : call.format;
+    if (call.matrices != nullptr) {
+        call.matrices->push_back({bound->weight.data, bound->plan->D});
+    }
     bound->kernel_name = SEQMIX_KERNEL_NAME("embedding", call.isa);
     out = std::move(bound);
     return Status();
 }
 
 size_t scratch(const Plan&, const StepShape&) { return 0; }
+
+void round_row(WeightFormat format, int64_t count, float* row) {
+    if (format == WeightFormat::bf16) {
+        for (int64_t i = 0; i < count; ++i) {
+            row[i] = bf16_to_f32(f32_to_bf16(row[i]));
+        }
+    } else if (format == WeightFormat::int8) {
+        const RowFactor by = row_factor(row, count);
+        for (int64_t i = 0; i < count; ++i) {
+            row[i] = by.factor * static_cast<float>(to_int8(row[i], by));
+        }
+    }
+}
 
 template <class T>
 void gather(const Bound& base, const Call& call) {
@@ -66,16 +89,17 @@ void gather(const Bound& base, const Call& call) {
     call.parallel_for((call.tokens + kRows - 1) / kRows, [&](int64_t piece, size_t) {
         for (int64_t t = piece * kRows; t < std::min(call.tokens, (piece + 1) * kRows); ++t) {
             const int64_t id = tokens.as<int64_t>()[t * tokens.stride];
-            const auto* row = static_cast<const unsigned char*>(bound.weight.data) + id * D * size;
             T* to = y.as<T>() + t * y.stride;
             if constexpr (std::is_same_v<T, float>) {
                 if (bound.widens) {
-                    bound.kernels->widen(1, D, row, D, bound.type, to, y.stride);
-                    continue;
+                    const auto* table = static_cast<const unsigned char*>(bound.weight.data);
+                    bound.kernels->widen(1, D, table + id * D * size, D, bound.type, to, y.stride);
+                } else {
+                    bound.weight.read(id * D, D, to);
                 }
-            }
-            for (int64_t d = 0; d < D; ++d) {
-                to[d] = static_cast<T>(element_to_f64(row + d * size, bound.weight.dtype));
+                round_row(bound.format, D, to);
+            } else {
+                bound.weight.read(id * D, D, to);
             }
         }
     });

@@ -22,7 +22,7 @@ Status make_stack(const StackSpec& spec, std::vector<std::shared_ptr<const Layer
                   std::string missing, Isa isa, std::shared_ptr<const LayerCore>* out);
 
 // seqmix_layer_open: reads a checkpoint and makes its stack. The files stay mapped as long as a layer
-// of it lives. Options: lenient (bool), scheme (str), weights (str).
+// of it lives. Options: lenient (bool), scheme (str).
 Status open_model(const std::string& path, const Attributes& options, Allocator allocator, Isa isa,
                   WeightFormat format, std::shared_ptr<const LayerCore>* out);
 

@@ -73,9 +73,8 @@ Status get_weight(const LayerCore& core, int32_t slot_number, int32_t index,
     }
     View view;
     SEQMIX_TRY(read_weight_view(*core.plan, *slot, tensor, &view));
-    const auto* from = static_cast<const std::byte*>(weight.data);
-    if (view.dtype == weight.dtype) {
-        write_bytes(from, view);  // bit for bit
+    if (view.dtype == weight.dtype && weight.coding == Coding::plain) {
+        write_bytes(static_cast<const std::byte*>(weight.data), view);  // bit for bit
         return Status();
     }
     if (view.dtype != DType::f32 && view.dtype != DType::f64) {
@@ -84,7 +83,7 @@ Status get_weight(const LayerCore& core, int32_t slot_number, int32_t index,
                     " as stored, f32 or f64");
     }
     std::vector<double> values(static_cast<size_t>(view.count));
-    read_elements(from, weight.dtype, 1, view.count, values.data(), 1);
+    weight.read(0, view.count, values.data());
     write_dense(values.data(), view);
     return Status();
 }

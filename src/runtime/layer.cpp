@@ -367,8 +367,18 @@ uint64_t WeightStore::id(const Plan& plan) const {
         for (int64_t i = 0; i < samples; ++i) {
             const int64_t at = samples == count ? i : i * ((count - 1) / (samples - 1));
             uint64_t bits = 0;
-            std::memcpy(&bits, static_cast<const char*>(weight.data) + at * size,
-                        static_cast<size_t>(size));
+            if (weight.coding == Coding::plain) {
+                std::memcpy(&bits, static_cast<const char*>(weight.data) + at * size,
+                            static_cast<size_t>(size));
+            } else if (weight.dtype == DType::f64) {
+                double value;
+                weight.read(at, 1, &value);
+                std::memcpy(&bits, &value, sizeof value);
+            } else {
+                float value;
+                weight.read(at, 1, &value);
+                std::memcpy(&bits, &value, sizeof value);
+            }
             hash.add(bits);
         }
     }
@@ -388,7 +398,7 @@ uint64_t LayerCore::weights_id() const {
 
 namespace {
 
-// Calls fn(elements, dtype) for every weight of a layer and its children: those that are bound, tied
+// Calls fn(elements, bytes) for every weight of a layer and its children: those that are bound, tied
 // ones once, or those that a plan asks for, as if in f32.
 template <class Fn>
 void for_each_weight(const LayerCore& layer, Fn&& fn) {
@@ -401,7 +411,7 @@ void for_each_weight(const LayerCore& layer, Fn&& fn) {
                     for (const int64_t size : slot.shapes[0]) {
                         count *= size;
                     }
-                    fn(count, DType::f32);
+                    fn(count, count * dtype_size(DType::f32));
                 }
             }
             return;
@@ -409,7 +419,8 @@ void for_each_weight(const LayerCore& layer, Fn&& fn) {
         for (const auto& entry : core.weights->entries) {
             if (std::find(seen.begin(), seen.end(), entry.weight.data) == seen.end()) {
                 seen.push_back(entry.weight.data);
-                fn(entry.weight.count(), entry.weight.dtype);
+                const int64_t count = entry.weight.count();
+                fn(count, entry.weight.coded().bytes(count));
             }
         }
     };
@@ -423,15 +434,13 @@ void for_each_weight(const LayerCore& layer, Fn&& fn) {
 
 uint64_t LayerCore::weight_bytes() const {
     uint64_t total = 0;
-    for_each_weight(*this, [&](int64_t count, DType dtype) {
-        total += static_cast<uint64_t>(count * dtype_size(dtype));
-    });
+    for_each_weight(*this, [&](int64_t, int64_t bytes) { total += static_cast<uint64_t>(bytes); });
     return total;
 }
 
 int64_t LayerCore::parameters() const {
     int64_t total = 0;
-    for_each_weight(*this, [&](int64_t count, DType) { total += count; });
+    for_each_weight(*this, [&](int64_t count, int64_t) { total += count; });
     return total;
 }
 

@@ -221,6 +221,43 @@ TEST(GgufTokenizer, GptNeoXAsItsTokenizerJson) {
     EXPECT_EQ(composed, 379);
 }
 
+// Llama 3's pattern: the ids of the package's tokenizer of the same vocabulary, with the mark before a text
+// unless the file says no.
+TEST(GgufTokenizer, Llama3) {
+    const std::string folder = seqmix_test::source_dir() + "/tests/golden/llama_bpe/";
+    const auto json = nlohmann::json::parse(read_bytes(folder + "tokenizer.json"));
+    std::vector<std::string> tokens(json["model"]["vocab"].size());
+    std::vector<uint64_t> types(tokens.size(), 1);
+    for (const auto& [token, id] : json["model"]["vocab"].items()) tokens[id.get<size_t>()] = token;
+    for (const auto& added : json["added_tokens"]) types[added["id"].get<size_t>()] = 3;
+    std::vector<std::string> merges;
+    for (const auto& merge : json["model"]["merges"]) {
+        merges.push_back(merge[0].get<std::string>() + " " + merge[1].get<std::string>());
+    }
+    const auto cases = nlohmann::json::parse(read_bytes(folder + "cases.json"));
+    for (const bool marks : {true, false}) {
+        GgufFile file;
+        file.key("general.architecture", "llama").key("tokenizer.ggml.model", "gpt2");
+        file.key("tokenizer.ggml.pre", "llama-bpe").texts("tokenizer.ggml.tokens", tokens);
+        file.texts("tokenizer.ggml.merges", merges);
+        file.numbers("tokenizer.ggml.token_type", 5, 4, types);
+        file.key("tokenizer.ggml.bos_token_id", 0).key("tokenizer.ggml.eos_token_id", 1);
+        if (!marks) file.key("tokenizer.ggml.add_bos_token", false);
+        std::string why;
+        const auto ours = open(file, static_cast<int64_t>(tokens.size()), &why);
+        ASSERT_NE(ours, nullptr) << why;
+        EXPECT_EQ(ours->end(), 1);
+        int count = 0;
+        for (const auto& one : cases) {
+            auto ids = one[1].get<std::vector<int64_t>>();
+            if (!marks) ids.erase(ids.begin());
+            EXPECT_EQ(ours->encode(one[0].get<std::string>(), true), ids) << one[0].dump();
+            ++count;
+        }
+        EXPECT_EQ(count, 1209);
+    }
+}
+
 #endif
 
 TEST(GgufTokenizer, OthersAreNamed) {
@@ -231,8 +268,8 @@ TEST(GgufTokenizer, OthersAreNamed) {
     expect_unknown(file, "'tokenizer.ggml.model' is 'bert', expected gpt2 or llama");
     file.remove_key("tokenizer.ggml.model").key("tokenizer.ggml.model", "gpt2");
     expect_unknown(file, "'tokenizer.ggml.pre' is '', expected one of gpt-2, phi-2, mpt, olmo");
-    file.key("tokenizer.ggml.pre", "llama-bpe");
-    expect_unknown(file, "'tokenizer.ggml.pre' is 'llama-bpe'");
+    file.key("tokenizer.ggml.pre", "qwen2");
+    expect_unknown(file, "'tokenizer.ggml.pre' is 'qwen2'");
     file.remove_key("tokenizer.ggml.pre").key("tokenizer.ggml.pre", "gpt-2");
     expect_unknown(file, "its vocabulary");  // without tokens for bytes
     file.key("tokenizer.ggml.add_bos_token", true);

@@ -128,7 +128,7 @@ class Case(unittest.TestCase):
 # ------------------------------------------------------------------ the command line
 
 class CommandLine(Case):
-    COMMANDS = [["inspect"], ["run"], ["score"], ["embed"], ["selftest"], ["bench"], ["types"],
+    COMMANDS = [["inspect"], ["convert"], ["run"], ["score"], ["embed"], ["selftest"], ["bench"], ["types"],
                 ["stream"], ["classify"], ["plot"], ["state"], ["state", "show"], ["state", "diff"]]
 
     def test_help_has_examples(self):
@@ -158,6 +158,9 @@ class CommandLine(Case):
                           ["score", "--model", MODEL],
                           ["score", "--model", MODEL, "--text", "a", "--tokens", "b"],
                           ["embed", "--model", MODEL, "--text", "a"],
+                          ["convert", MODEL], ["convert", MODEL, "out"],
+                          ["convert", MODEL, "out", "--weights", "int4"],
+                          ["convert", MODEL, MODEL, "--weights", "int8"],
                           ["bench"], ["bench", "--mixer", "no_such_type"],
                           ["bench", "--mixer", "mamba", "--set", "no_such_key=1"],
                           ["bench", "--mixer", "mamba", "--set", "nothing"],
@@ -244,6 +247,41 @@ class Inspect(Case):
         self.assertTrue(message[:-1].isprintable(), message)
         message = self.refused(CANNOT_READ, "inspect", os.fsdecode(b"no\x1b[31m\xffsuch"))
         self.assertTrue(message[:-1].isprintable(), message)
+
+
+class Convert(Case):
+    def test_sizes_and_numbers(self):
+        text = self.write("text", b"ROMEO: But, soft! what light through yonder window breaks?")
+        original = os.path.getsize(os.path.join(MODEL, "model.safetensors"))
+        for weights, most in (("bf16", 0.53), ("int8", 0.30), ("stored", 1.001)):
+            out = self.path(weights)
+            made = self.json("convert", MODEL, out, "--weights", weights)
+            self.assertEqual(made["weights"], weights)
+            self.assertIn("config.json", made["carried"])
+            self.assertLess(made["bytes"], most * original)
+            nats = [self.json("score", "--threads", 1, "--text", text, "--model", *more)["token_nats"]
+                    for more in ([MODEL, "--weights", weights], [out])]
+            self.assertEqual(*nats)
+        done = self.ok("convert", MODEL, self.path("again"), "--weights", "int8")
+        self.assertIn(b"model.safetensors  8", done.stdout)
+        tokens = self.json("run", "--model", self.path("again"), "--prompt", "ROMEO:", "-n", 20)["tokens"]
+        self.assertEqual(len(tokens), 20)
+
+    def test_tokenizers_go_along(self):
+        config, tensors = read_checkpoint(MODEL)
+        write_checkpoint(self.path("from"), config, tensors)
+        for name in ("tokenizer.json", "merges.txt", "tokenizer.model", "model.safetensors.index.json", "note.bin"):
+            self.write(os.path.join("from", name), b"{}")
+        made = self.json("convert", self.path("from"), self.path("to"), "--weights", "bf16")
+        self.assertEqual(made["carried"], ["config.json", "merges.txt", "tokenizer.json", "tokenizer.model"])
+
+    def test_refused(self):
+        config, tensors = read_checkpoint(MODEL)
+        del tensors[next(name for name in tensors if name.endswith("A_log"))]
+        write_checkpoint(self.path("incomplete"), config, tensors)
+        self.refused(CANNOT_READ, "convert", self.path("incomplete"), self.path("out"), "--weights", "int8", says="A_log")
+        self.assertEqual(os.listdir(self.path("out")), [])
+        self.refused(CANNOT_READ, "convert", MODEL, self.write("file", b""), "--weights", "int8", says="cannot make")
 
 
 class Types(Case):

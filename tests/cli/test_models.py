@@ -225,6 +225,38 @@ class Transformers(test_cli.Case):
         self.refused(test_cli.USAGE, "run", "--model", other, "--prompt", "a", says="is 'bert!'")
         self.refused(test_cli.CANNOT_READ, "inspect", self.write("short.gguf", whole[:-40]), says="GGUF: tensor")
 
+    def test_converted_files_tell_the_same_story(self):
+        with open(shared("data", "stories260k", "expected_greedy_64.txt"), "rb") as file:
+            expected = file.read()
+        text = self.write("text", expected)
+        for kind, model in (("gguf", self.write("stories.gguf", stories_gguf())),
+                            ("bin", shared("data", "stories260k", "stories260K.bin"))):
+            for weights in ("stored", "bf16", "int8"):
+                out = self.path(f"{kind}-{weights}")
+                made = self.json("convert", model, out, "--weights", weights)
+                self.assertEqual(made["carried"], ["tokenizer.gguf"] if kind == "gguf" else [])
+                self.assertEqual(os.path.getsize(made["file"]), made["bytes"])
+                extra = [] if kind == "gguf" else ["--tokenizer", shared("data", "stories260k", "tok512.bin")]
+                nats = [self.json("score", "--threads", 1, "--model", path, "--text", text, *more, *extra)["token_nats"]
+                        for path, more in ((model, ["--weights", weights]), (out, []))]
+                self.assertEqual(*nats)
+                done = self.ok("run", "--threads", 1, "--model", out, "-n", 64, "--temperature", 0, *extra)
+                if weights == "stored":
+                    self.assertEqual(done.stdout, expected)
+        # A folder with one GGUF file and nothing else is that model, a vocabulary file serves any.
+        folder = self.path("alone")
+        os.mkdir(folder)
+        with open(os.path.join(folder, "some-model.gguf"), "wb") as file:
+            file.write(stories_gguf())
+        done = self.ok("run", "--threads", 1, "--model", folder, "-n", 64, "--temperature", 0)
+        self.assertEqual(done.stdout, expected)
+        done = self.ok("run", "--threads", 1, "--model", shared("data", "stories260k", "stories260K.bin"),
+                       "--tokenizer", self.path("gguf-int8/tokenizer.gguf"), "-n", 64, "--temperature", 0)
+        self.assertEqual(done.stdout, expected)
+        with open(os.path.join(folder, "another.gguf"), "wb") as file:
+            file.write(stories_gguf())
+        self.refused(test_cli.CANNOT_READ, "inspect", folder, says="2 files *.gguf, expected one")
+
     def test_bytes_that_are_no_pieces(self):
         ids = self.json(*self.stories("--echo", "-n", 0, "--prompt", "caf\u00e9 \u2603"))
         self.assertEqual(ids["tokens"], [])

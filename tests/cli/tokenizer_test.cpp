@@ -74,6 +74,35 @@ TEST(BytePair, TwoHundredThousandCharacters) {
     EXPECT_EQ(decode(tokenizer, want), text);
 }
 
+// Made by tools/golden/llama_bpe.py with the package.
+TEST(BytePair, Llama3Cases) {
+    const std::string folder = seqmix_test::source_dir() + "/tests/golden/llama_bpe/";
+    const std::string content = read(folder + "tokenizer.json");
+    const BytePair tokenizer(content, "tokenizer.json");
+    const Json cases = Json::parse(read(folder + "cases.json"));
+    int passed = 0;
+    for (const Json& one : cases) {
+        const auto text = one[0].get<std::string>();
+        const auto ids = one[1].get<std::vector<int64_t>>();
+        EXPECT_EQ(tokenizer.encode(text, true), ids) << one[0].dump();
+        ASSERT_FALSE(ids.empty());
+        EXPECT_EQ(tokenizer.encode(text, false),
+                  std::vector<int64_t>(ids.begin() + 1, ids.end()));  // no mark inside a document
+        passed += HasFailure() ? 0 : 1;
+    }
+    EXPECT_EQ(passed, 1209);
+    EXPECT_EQ(tokenizer.end(), 1);
+    // Another pattern is not this one, and a template that does more is refused.
+    Json other = Json::parse(content);
+    Json& pattern = other["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"];
+    pattern = pattern.get<std::string>() + "|x";
+    EXPECT_THROW(BytePair(other.dump(), "other.json"), Failure);
+    other = Json::parse(content);
+    Json& single = other["post_processor"]["processors"][1]["single"];
+    single.push_back(single[0]);
+    EXPECT_THROW(BytePair(other.dump(), "other.json"), Failure);
+}
+
 // All bytes, and the words "ab", "abc" and " ab".
 Json small_file() {
     Json vocab = Json::object(), merges = Json::array();

@@ -34,7 +34,8 @@ void open(const std::string& text) {
             int64_t count = 1;
             for (const int64_t size : tensor.shape) count *= size;
             std::vector<float> values(static_cast<size_t>(count));
-            seqmix::widen_q8_0(tensor.data, count, values.data());
+            const seqmix::Coded coded{tensor.data, tensor.dtype, tensor.coding};
+            coded.read(0, count, values.data());
             sum += values.back() > 0 ? 1 : 0;
         }
     }

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <vector>
 
 #include "models/formats/checkpoint.h"
 #include "models/schemes/stack_spec.h"
@@ -20,6 +21,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         const auto* bytes = static_cast<const unsigned char*>(tensor.data);
         for (uint64_t i = 0; i < tensor.bytes; ++i) {
             sum += bytes[i];
+        }
+        if (tensor.coding == seqmix::Coding::i8_rows && tensor.bytes > 0) {
+            const int64_t row = tensor.turned ? tensor.shape.front() : tensor.shape.back();
+            const seqmix::Coded coded{tensor.data, tensor.dtype, tensor.coding, tensor.factors,
+                                      row};
+            std::vector<float> values(static_cast<size_t>(tensor.bytes));
+            coded.read(0, static_cast<int64_t>(tensor.bytes), values.data());
+            sum += values.back() > 0 ? 1 : 0;
         }
     }
     volatile unsigned keep = sum;

@@ -1,5 +1,5 @@
 // Damaged files through the C API: 2,000 random truncations and 2,000 random bit flips of each of a
-// safetensors file, its config.json, torch zip files, GGUF files and a saved state, with fixed seeds. Every
+// safetensors file, a converted one, its config.json, torch zip files, GGUF files and a saved state, with fixed seeds. Every
 // truncation, and every flip in a saved state (it is checksummed), gives a failing status with a
 // message; every flip in the others gives that, or a model that runs: with unchanged numbers where
 // the file is a torch zip with checksums. The counts are printed.
@@ -237,6 +237,25 @@ TEST_F(LoaderMutations, UndamagedOpens) {
 
 TEST_F(LoaderMutations, Safetensors) {
     damage_file("model.safetensors", weights_, weights_.size(), header_);
+}
+
+// As `convert` writes it: matrices in int8 with their factors, what is said of them in the metadata.
+TEST_F(LoaderMutations, ConvertedSafetensors) {
+    seqmix_context_options options{};
+    options.struct_size = sizeof options;
+    options.threads = 1;
+    options.weights = "int8";
+    seqmix_context* raw = nullptr;
+    ASSERT_EQ(seqmix_context_create(&options, &raw), SEQMIX_OK) << seqmix_last_error();
+    const Context context(raw);
+    const std::string to = folder_.file("converted");
+    ASSERT_EQ(seqmix_checkpoint_convert(context.get(), folder_.path().c_str(), nullptr, to.c_str()),
+              SEQMIX_OK)
+        << seqmix_last_error();
+    const std::string bytes = read_bytes(to);
+    uint64_t length = 0;
+    std::memcpy(&length, bytes.data(), sizeof length);
+    damage_file("model.safetensors", bytes, bytes.size(), static_cast<size_t>(length) + 8);
 }
 
 TEST_F(LoaderMutations, ConfigJson) {

@@ -8,6 +8,7 @@
 
 #include "../support/golden_case.h"
 #include "../support/model.h"
+#include "../unit/checkpoint_files.h"
 
 namespace {
 
@@ -179,6 +180,32 @@ TEST_F(ShippedModel, ScoreOfOtherWeightFormats) {
             const double bits = bits_per_token(score(tokens, 1024, nullptr));
             EXPECT_NEAR(bits, kBits4096, allowed * kBits4096);
             EXPECT_GT(std::abs(bits - kBits4096), 1e-6);  // the format was taken up
+        }
+    }
+}
+
+// The same of a file that was converted: `stored` is what it says of itself.
+TEST_F(ShippedModel, ScoreOfConvertedFiles) {
+    const Tensor tokens = ids("score_ids");
+    const std::pair<const char*, double> formats[] = {{"bf16", 0.001}, {"int8", 0.01}};
+    for (const auto& [format, allowed] : formats) {
+        const TempFolder folder;
+        const Context context = make_context(nullptr, 1, format);
+        check(seqmix_checkpoint_convert(context.get(), kModel.c_str(), nullptr,
+                                        folder.file("model.safetensors").c_str()),
+              "convert");
+        folder.write("config.json", read_bytes(kModel + "/config.json"));
+        for (const std::string& level : levels()) {
+            if (is_reference(level)) {
+                continue;
+            }
+            SCOPED_TRACE(level + " " + format);
+            open(level, format);
+            const Values nats = score(tokens, 1024, nullptr);
+            context_ = make_context(level.c_str(), 1);
+            model_ = open_model(context_, folder.path());
+            EXPECT_EQ(score(tokens, 1024, nullptr), nats);
+            EXPECT_NEAR(bits_per_token(nats), kBits4096, allowed * kBits4096);
         }
     }
 }

@@ -106,6 +106,12 @@ class Bars(unittest.TestCase):
         self.assertEqual(state(check, "mamba-130m prefill 2048 vs llama"), ["short"])
         self.assertEqual(state(check, "mamba-130m decode vs transformers"), [])
 
+    def test_opening(self):
+        check = bars.Check(figures_of(result("clang 19", 1, [
+            ("open/avx512/mamba-130m", 4100, None, None), ("open/avx512/mamba-130m-f32.gguf", 5200, None, None)])))
+        self.assertEqual(state(check, "mamba-130m, 517 MB: ms to the first tensor"), ["pass"])
+        self.assertEqual(state(check, "mamba-130m-f32.gguf, 517 MB: ms to the first tensor"), ["short"])
+
     def test_peers_of_attention(self):
         name = bars.ATTENTION.format("prefill", "B1_T4096_H12_d64")
         figures = measure.Figures()
@@ -132,7 +138,8 @@ class Bars(unittest.TestCase):
                  "primitives_bench": ["gemm/avx512/x_proj_M16_N80_K1536"],
                  "models_bench": [bars.MODEL.format("prefill", 2048),
                                   "model_int8/avx512/prefill/llama-124m_T512",
-                                  bars.MODEL.format("decode", 1)]}
+                                  bars.MODEL.format("decode", 1)],
+                 "open_bench": ["open/avx512/mamba-130m", "open/avx512/mamba-130m-f32.gguf"]}
         for kind in parts.FORMATS:
             for phase in ("prefill", "decode"):
                 for part in parts.parts(figures_of(), "clang 19", kind, phase):

@@ -116,7 +116,8 @@ TEST(Gguf, Q8IsWidenedExactly) {
         append_number(block, static_cast<uint64_t>(scale), 2);
         for (int i = 0; i < 32; ++i) block.push_back(static_cast<char>(i * 8 - 128));
         float values[32];
-        seqmix::widen_q8_0(block.data(), 32, values);
+        const seqmix::Coded coded{block.data(), DType::f32, seqmix::Coding::q8_0};
+        coded.read(0, 32, values);
         const int exponent = scale >> 10 & 31;
         const double size = exponent == 0 ? std::ldexp(scale & 1023, -24)
                                           : std::ldexp((scale & 1023) + 1024, exponent - 25);

@@ -377,4 +377,33 @@ TEST(Elementwise, Transpose) {
     }
 }
 
+// Against the C library's long double; equal bits at every level and at any place in a call.
+TEST(Elementwise, ExpInDouble) {
+    std::mt19937 rng(7);
+    std::uniform_real_distribution<double> uniform(-700, 700), near(-6, 6);
+    std::vector<double> x = {0,   -0.0, 1,    -1,  0.34657359027997264, -0.34657359027997264, -708,
+                             709, 1e-9, -1e9, 1e9, std::nan("")};
+    for (int i = 0; i < 4000; ++i) x.push_back(i % 2 == 0 ? uniform(rng) : near(rng));
+    std::vector<double> first;
+    for (const Isa isa : levels()) {
+        const ElementwiseKernels& kernels = *SEQMIX_SELECT_KERNELS(isa, elementwise_kernels);
+        std::vector<double> y = x;
+        kernels.exp_f64(static_cast<int64_t>(y.size()), y.data());
+        for (size_t i = 0; i < x.size(); ++i) {
+            const long double want =
+                std::exp(static_cast<long double>(std::clamp(x[i], -708.0, 709.0)));
+            if (std::isnan(x[i])) {
+                EXPECT_TRUE(std::isnan(y[i]));
+            } else {
+                EXPECT_LE(std::abs((static_cast<long double>(y[i]) - want) / want), 3e-16L) << x[i];
+            }
+            double alone = x[i];
+            kernels.exp_f64(1, &alone);
+            EXPECT_EQ(std::memcmp(&alone, &y[i], sizeof alone), 0) << x[i];
+        }
+        if (first.empty()) first = y;
+        EXPECT_EQ(std::memcmp(first.data(), y.data(), y.size() * sizeof(double)), 0);
+    }
+}
+
 }  // namespace

@@ -196,11 +196,17 @@ Status bind(const BindCall& call, std::unique_ptr<Bound>& out) {
         bound->dt_norm = weight_f32(weight(kDtNorm), call.allocator);
         bound->b_norm = weight_f32(weight(kBNorm), call.allocator);
         bound->c_norm = weight_f32(weight(kCNorm), call.allocator);
-        const Array<double> log = weight_f64(weight(kALog), call.allocator);
+        const Weight log = weight(kALog);
         bound->A = Array<float>(plan.E * plan.N, call.allocator);
-        for (int64_t e = 0; e < plan.E; ++e) {
+        const int64_t most = std::max<int64_t>(1024 / plan.N, 1);  // rows that stay in the caches
+        Array<double> rows(most * plan.N, call.allocator);
+        for (int64_t e = 0; e < plan.E; e += most) {
+            const int64_t count = std::min(most, plan.E - e);
+            weight_exp(log, call.isa, e * plan.N, count * plan.N, rows.data());
             for (int64_t n = 0; n < plan.N; ++n) {
-                bound->A[n * plan.E + e] = static_cast<float>(-std::exp(log[e * plan.N + n]));
+                for (int64_t i = 0; i < count; ++i) {
+                    bound->A[n * plan.E + e + i] = static_cast<float>(-rows[i * plan.N + n]);
+                }
             }
         }
     }

@@ -60,11 +60,7 @@ class BlockDiagonal {
             bias64_ = weight_f64(bias, call.allocator);
         }
         const auto part = [](const Weight& whole, int64_t first, std::vector<int64_t> shape) {
-            Weight one = whole;
-            if (!whole) return one;
-            one.data = static_cast<const std::byte*>(whole.data) + first * dtype_size(whole.dtype);
-            one.shape = std::move(shape);
-            return one;
+            return whole ? whole.part(first, std::move(shape)) : Weight();
         };
         maps_.resize(static_cast<size_t>(blocks));
         for (int64_t n = 0; n < blocks; ++n) {

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "models/formats/converted.h"
 #include "models/formats/gguf.h"
 #include "models/formats/llama2c.h"
 #include "models/formats/safetensors.h"
@@ -98,7 +99,8 @@ Status parse_file(std::string_view bytes, const std::string& path, const char** 
             return fail(SEQMIX_ERR_UNSUPPORTED, "checkpoint '", path, "': ", foreign);
         }
     }
-    return parse_safetensors(bytes.data(), bytes.size(), path, out);
+    SEQMIX_TRY(parse_safetensors(bytes.data(), bytes.size(), path, out));
+    return read_converted(path, out);
 }
 
 Status read_file(const std::string& path, const char** format, TensorFile& out, FileList& files) {
@@ -145,15 +147,26 @@ Status read_folder(const std::string& folder, TensorFile& out, Checkpoint& check
         checkpoint.format = format;
         return {};
     }
-    return fail(SEQMIX_ERR_IO, "checkpoint '", folder, "' holds none of ", names);
+    // llama.cpp's users keep a model in one file of any name.
+    const std::vector<std::string> found = names_in_folder(folder, ".gguf");
+    if (found.size() != 1) {
+        return fail(SEQMIX_ERR_IO, "checkpoint '", folder, "' holds none of ", names, ", and ",
+                    found.size(), " files *.gguf, expected one");
+    }
+    const char* format = nullptr;
+    SEQMIX_TRY(read_file(folder + found.front(), &format, out, checkpoint.files));
+    checkpoint.format = format;
+    return {};
 }
 
 // What `content` holds goes to `checkpoint`. What a file says of its model beats a config.json.
-void take(TensorFile&& content, Checkpoint& checkpoint) {
+Status take(TensorFile&& content, Checkpoint& checkpoint) {
     checkpoint.tensors = std::move(content.tensors);
     checkpoint.metadata = std::move(content.metadata);
+    checkpoint.config_inside = content.config != nullptr;
     if (content.config != nullptr) checkpoint.config = std::move(content.config);
     checkpoint.copies = std::move(content.copies);
+    return read_weight_format(checkpoint.metadata, &checkpoint.matrices);
 }
 
 }  // namespace
@@ -179,7 +192,7 @@ Status open_checkpoint(const std::string& path, Checkpoint& out) {
             break;
     }
     if (content.config == nullptr) SEQMIX_TRY(read_config(folder, checkpoint));
-    take(std::move(content), checkpoint);
+    SEQMIX_TRY(take(std::move(content), checkpoint));
     for (const auto& file : checkpoint.files) {
         checkpoint.bytes += file->size();
     }
@@ -198,7 +211,7 @@ Status open_checkpoint_in_memory(const void* data, size_t size, std::string_view
         SEQMIX_TRY(parse_config(config, "config.json", checkpoint));
     }
     checkpoint.format = format;
-    take(std::move(content), checkpoint);
+    SEQMIX_TRY(take(std::move(content), checkpoint));
     checkpoint.bytes = size;
     out = std::move(checkpoint);
     return {};

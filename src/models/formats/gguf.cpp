@@ -360,16 +360,6 @@ Status check_version(uint32_t version, const Source& source) {
 
 }  // namespace
 
-void widen_q8_0(const void* blocks, int64_t count, float* out) {
-    const auto* at = static_cast<const unsigned char*>(blocks);
-    for (int64_t i = 0; i < count; i += kQ8Block, at += kQ8Bytes) {
-        const float scale = f16_to_f32(static_cast<uint16_t>(at[0] | at[1] << 8));
-        for (int64_t j = 0; j < kQ8Block; ++j) {
-            out[i + j] = scale * static_cast<float>(static_cast<int8_t>(at[2 + j]));
-        }
-    }
-}
-
 bool is_gguf(std::string_view bytes) { return bytes.starts_with(kMagic); }
 
 Status parse_gguf(const void* data, size_t size, std::string_view source_name, TensorFile& out) {

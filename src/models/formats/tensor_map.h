@@ -7,19 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "base/coding.h"
 #include "base/dtype.h"
-#include "base/isa_safe.h"
 #include "base/mapped_file.h"
 
 namespace seqmix {
 
 class Json;
-
-// How a tensor's values lie in its bytes.
-enum class Coding : uint8_t {
-    plain,  // one after another
-    q8_0,  // blocks of kQ8Block neighbours of the last axis: f16 scale, then i8 q; values scale * q
-};
 
 struct StoredTensor {
     // Of the values. DType::unknown for element types that no weight can have; `dtype_text` names
@@ -30,10 +24,11 @@ struct StoredTensor {
     const void* data = nullptr;   // little-endian, at any alignment; not null
     uint64_t bytes = 0;           // as stored
     Coding coding = Coding::plain;
+    const void* factors = nullptr;  // of Coding::i8_rows, for each row of the last axis
+    // The bytes hold the matrix (rows, columns) with its axes exchanged: (columns, rows) in C order.
+    // Its rows are those of the bytes.
+    bool turned = false;
 };
-
-// Values of a tensor of whole blocks. 11 and 8 bits make at most 19: exact in f32.
-void widen_q8_0(const void* blocks, int64_t count, float* out);
 
 using TensorMap = std::map<std::string, StoredTensor, std::less<>>;
 using Metadata = std::map<std::string, std::string, std::less<>>;

@@ -491,9 +491,9 @@ Status plan_llama2c(const Checkpoint& checkpoint, TensorNames& names, bool lenie
     facts.heads = metadata_number(checkpoint, "n_heads");
     facts.kv_heads = metadata_number(checkpoint, "n_kv_heads");
     facts.max_tokens = metadata_number(checkpoint, "max_seq_len");
-    if (checkpoint.format != "llama2.c" || facts.heads < 1 || facts.kv_heads < 1) {
+    if (facts.heads < 1 || facts.kv_heads < 1) {
         return fail(SEQMIX_ERR_UNSUPPORTED, kMeta, ": a file of ", checkpoint.format,
-                    ", expected llama2.c's .bin");
+                    " that does not say n_heads, expected llama2.c's .bin");
     }
     facts.tied = !names.has(kMetas.head);
     facts.norm_eps = 1e-5;

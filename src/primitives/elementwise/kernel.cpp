@@ -143,45 +143,19 @@ void widen_as(int64_t rows, int64_t width, const unsigned char* x, ptrdiff_t row
     }
 }
 
-// Whole blocks.
-void widen_q8(int64_t rows, int64_t width, const unsigned char* x, ptrdiff_t row_bytes, float* y,
-              ptrdiff_t y_stride) {
-    static_assert(kQ8Block % kWidth == 0);
-    for (int64_t r = 0; r < rows; ++r) {
-        const unsigned char* at = x + r * row_bytes;
-        for (int64_t i = 0; i < width; i += kQ8Block, at += kQ8Bytes) {
-            uint16_t factors[kWidth];
-            for (uint16_t& factor : factors) {
-                __builtin_memcpy(&factor, at, sizeof factor);
-            }
-            int8_t values[kQ8Block];
-            __builtin_memcpy(values, at + kQ8Bytes - kQ8Block, sizeof values);
-            for (int64_t j = 0; j < kQ8Block; j += kWidth) {
-                store(y + r * y_stride + i + j, load_i8_n(values + j, kWidth) * load_f16(factors));
-            }
-        }
-    }
-}
-
 void widen(int64_t rows, int64_t width, const void* x, ptrdiff_t x_stride, WeightType type,
            float* y, ptrdiff_t y_stride) {
-    const auto* bytes = static_cast<const unsigned char*>(x);
+    const auto* from = static_cast<const unsigned char*>(x);
+    const ptrdiff_t step = weight_bytes(type, x_stride);
     switch (type) {
         case WeightType::f32:
-            widen_as<WeightType::f32>(rows, width, bytes, x_stride * 4, y, y_stride);
-            break;
+            return widen_as<WeightType::f32>(rows, width, from, step, y, y_stride);
         case WeightType::bf16:
-            widen_as<WeightType::bf16>(rows, width, bytes, x_stride * 2, y, y_stride);
-            break;
+            return widen_as<WeightType::bf16>(rows, width, from, step, y, y_stride);
         case WeightType::f16:
-            widen_as<WeightType::f16>(rows, width, bytes, x_stride * 2, y, y_stride);
-            break;
-        case WeightType::i8:
-            widen_as<WeightType::i8>(rows, width, bytes, x_stride, y, y_stride);
-            break;
-        case WeightType::q8_0:
-            widen_q8(rows, width, bytes, weight_bytes(type, x_stride), y, y_stride);
-            break;
+            return widen_as<WeightType::f16>(rows, width, from, step, y, y_stride);
+        case WeightType::i8: return widen_as<WeightType::i8>(rows, width, from, step, y, y_stride);
+        case WeightType::q8_0: return;  // gemm's alone
     }
 }
 
@@ -264,10 +238,44 @@ void transpose_any(int64_t rows, int64_t cols, const float* x, ptrdiff_t x_row, 
     }
 }
 
+// exp(x) = 2^k exp(r), k the whole number nearest x / log 2, |r| < 0.35: Taylor's series to r^13. Plain
+// loops, which compilers make vectors of: nothing is contracted, so all levels agree.
+void exp_f64(int64_t n, double* x) {
+    constexpr double kLog2e = 1.4426950408889634, kWhole = 0x1.8p52;
+    constexpr double kHigh = 0x1.62e42fee00000p-1, kLow = 0x1.a39ef35793c76p-33;  // log 2
+    constexpr double kSeries[] = {1.0 / 6227020800,
+                                  1.0 / 479001600,
+                                  1.0 / 39916800,
+                                  1.0 / 3628800,
+                                  1.0 / 362880,
+                                  1.0 / 40320,
+                                  1.0 / 5040,
+                                  1.0 / 720,
+                                  1.0 / 120,
+                                  1.0 / 24,
+                                  1.0 / 6,
+                                  0.5,
+                                  1.0};
+    for (int64_t i = 0; i < n; ++i) {
+        double v = x[i] < -708.0 ? -708.0 : x[i];
+        v = v > 709.0 ? 709.0 : v;
+        const double shifted = v * kLog2e + kWhole;  // k in its low bits
+        const double k = shifted - kWhole;
+        const double r = (v - k * kHigh) - k * kLow;
+        double p = kSeries[0];
+#pragma GCC unroll 16
+        for (size_t j = 1; j < 13; ++j) {
+            p = p * r + kSeries[j];
+        }
+        const auto power = (__builtin_bit_cast(uint64_t, shifted) + 1023) << 52;
+        x[i] = (p * r + 1.0) * __builtin_bit_cast(double, power);
+    }
+}
+
 }  // namespace
 
-const ElementwiseKernels elementwise_kernels = {kWidth,    add,   mul_silu,      gelu_rows,
-                                                gelu_tanh, glu,   softplus_rows, sum_rows,
-                                                scale,     widen, transpose_any};
+const ElementwiseKernels elementwise_kernels = {kWidth,    add,     mul_silu,      gelu_rows,
+                                                gelu_tanh, glu,     softplus_rows, sum_rows,
+                                                scale,     exp_f64, widen,         transpose_any};
 
 }  // namespace seqmix::SEQMIX_ISA

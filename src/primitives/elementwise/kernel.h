@@ -47,8 +47,12 @@ struct ElementwiseKernels {
     // y(d) = x(d) * factor; x, y: (D).
     void (*scale)(int64_t width, const float* x, float factor, float* y);
 
-    // y = x widened to f32, exactly (i8 without its factor); x: (rows, D) of `type`, may start at any
-    // byte, whole blocks of q8_0; y: (rows, D).
+    // x = exp(x) in double, relative error below 3e-16; below -708 it is 3e-308, above 709 8e307. The
+    // same bits at every level. x: (n).
+    void (*exp_f64)(int64_t n, double* x);
+
+    // y = x widened to f32, exactly (i8 without its factor); x: (rows, D) of `type`, not q8_0, may start
+    // at any byte; y: (rows, D).
     void (*widen)(int64_t rows, int64_t width, const void* x, ptrdiff_t x_stride, WeightType type,
                   float* y, ptrdiff_t y_stride);
 
