@@ -20,7 +20,7 @@
 // whether there are more than four, and not on that where the call asks for tiles.
 // Numerics: f32 accumulation; scores in units of log 2; 2^x within 2.5e-7 (simd/math.h exp2_fast).
 //
-// Kernels that say `rounds` (avx512 with AVX512-BF16, or with AMX) multiply in bf16 where there are tiles:
+// Kernels that say `rounds` (avx512 with AVX512-BF16, or with AMX) multiply in bf16, few queries as well:
 // queries, keys and values are rounded to it (nearest, ties to even: exact where they are bf16), scores
 // and sums are f32 (gemm.h says in which order; subnormals of bf16 count as 0), and so is the softmax, up
 // to e^s, which is rounded to nearest before it meets the values; the denominator sums it unrounded. With

@@ -10,6 +10,18 @@ namespace {
 
 constexpr float kLog2e = 1.44269504f, kLn2 = 0.693147181f;
 
+// Whether operands are rounded to bf16 (attention.h, numerics).
+#if defined(SEQMIX_DOT) || defined(SEQMIX_TILES)
+constexpr bool kRounds = true;
+SEQMIX_INLINE Vec rounded(Vec x) {
+    const __m512i half = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x.v));
+    return from_bits(shift_left<16>({half}));
+}
+#else
+constexpr bool kRounds = false;
+SEQMIX_INLINE Vec rounded(Vec x) { return x; }
+#endif
+
 SEQMIX_INLINE Vec hidden() { return -from_bits(iset1(0x7f800000)); }
 
 // What queries are multiplied with: scores come out in units of log 2, or of the softcap.
@@ -76,7 +88,8 @@ SEQMIX_INLINE int64_t key_bytes(KeyType type) {
     return type == KeyType::f32 ? 4 : type == KeyType::i8 ? 1 : 2;
 }
 
-// Rows of keys or values as f32, dense; `scales`: one for each row, scale_stride apart, or null.
+// Rows of keys or values as f32, dense and rounded; `scales`: one for each row, scale_stride apart, or
+// null.
 void copy_rows(const unsigned char* from, ptrdiff_t step, KeyType type, const float* scales,
                ptrdiff_t scale_stride, int64_t rows, int64_t width, float* to) {
     for (int64_t r = 0; r < rows; ++r, from += step, to += width) {
@@ -90,7 +103,7 @@ void copy_rows(const unsigned char* from, ptrdiff_t step, KeyType type, const fl
                           : type == KeyType::bf16 ? load_bf16_n(half + d, n)
                           : type == KeyType::f16  ? load_f16_n(half + d, n)
                                                   : load_i8_n(byte + d, n);
-            store_n(to + d, x * scale, n);
+            store_n(to + d, rounded(x * scale), n);
         }
     }
 }
@@ -105,7 +118,8 @@ struct Source {
 
     // `dense`, or where keys are not f32 as they are: a copy in the memory at k_copy and v_copy.
     Block block(const AttentionArgs& a, bool dense, float* k_copy, float* v_copy) const {
-        if (a.type == KeyType::f32 && !dense && k_scales == nullptr && v_scales == nullptr) {
+        if (a.type == KeyType::f32 && !dense && !kRounds && k_scales == nullptr &&
+            v_scales == nullptr) {
             return {first,
                     count,
                     reinterpret_cast<const float*>(k),

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "primitives/attention/kernel_blocks.h"
+#include "primitives/attention/kernel_powers.h"
 #include "simd/math.h"
 
 namespace seqmix::SEQMIX_ISA {
@@ -75,7 +76,7 @@ struct Query {
         mask = a.mask != nullptr ? a.mask + row * a.mask_stride : nullptr;
         for (int64_t d = 0; d < a.dk; d += kWidth) {
             const Vec x = load_n(a.q + row * a.q_stride + d, a.dk - d);
-            SEQMIX_ISA::store(q + d, x * set1(score_scale(a)));
+            SEQMIX_ISA::store(q + d, rounded(x * set1(query_scale(a))));
         }
         for (int64_t d = 0; d < a.dv; d += kWidth) SEQMIX_ISA::store(out + d, zero());
     }
@@ -114,6 +115,7 @@ SEQMIX_INLINE Vec finish_scores(const AttentionArgs& a, const Query& row, int64_
 // One row over one block of keys; s: kAttentionKeyBlock floats.
 void query_block(const AttentionArgs& a, Query& row, const Block& b, Next next, float* s) {
     Vec most = set1(row.most);
+    const Vec scale = set1(scores_scale(a));
     next.k.at_once = next.v.at_once = kWidth;
     for (int64_t j = 0; j < b.count; j += kWidth) {
         const int64_t live = b.count - j;
@@ -121,18 +123,19 @@ void query_block(const AttentionArgs& a, Query& row, const Block& b, Next next, 
         next.k.fetch();
         Vec x = live >= kWidth ? score_keys<false>(live, a.dk, k, b.k_stride, row.q)
                                : score_keys<true>(live, a.dk, k, b.k_stride, row.q);
-        x = finish_scores(a, row, b.first + j, live, x);
+        x = finish_scores(a, row, b.first + j, live, x * scale);
         most = max(most, x);
         store(s + j, x);
     }
     const float before = row.most;
     row.most = reduce_max(most);
+    if (kRounds && row.most > before) store_n(&row.most, round_nearest(set1(row.most)), 1);
     const float base = row.most == -__builtin_inff() ? 0.0f : row.most;
     Vec sum = zero();
     for (int64_t j = 0; j < b.count; j += kWidth) {
-        const Vec x = exp2_fast(load(s + j) - set1(base), set1(1.0f));
+        const Vec x = weight_of(load(s + j) - set1(base));
         sum = sum + x;
-        store(s + j, x);
+        store(s + j, rounded_weight(x));
     }
     float factors[kWidth];
     store(factors, exp2_fast(set1(before - base), set1(1.0f)));

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "primitives/attention/kernel_panels.h"
+#include "primitives/attention/kernel_powers.h"
 #include "primitives/attention/kernel_words.h"
 
 namespace seqmix::SEQMIX_ISA {
@@ -69,8 +70,7 @@ struct KeysAhead {
 // ------------------------------------------------------------------ packing
 
 void pack_queries(const AttentionArgs& a, const Panel& p) {
-    // The scale comes after the product, its sign here: bf16 queries are not rounded again.
-    const float sign = a.scale < 0 ? -1.0f : 1.0f;
+    const float sign = query_scale(a);
     for (int64_t v = 0; v < p.vecs; ++v) {
         const int64_t live = p.rows - v * kWidth;
         const float* q = a.q + (p.first + v * kWidth) * a.q_stride;
@@ -196,7 +196,7 @@ void adjust_and_hide(const AttentionArgs& a, const Panel& p, const PackedKeys& b
     const Block seen = {first, end - first, nullptr, nullptr, 0, 0};
     float* of_seen = s + (first - at) * kCount * kWidth;
     if (a.softcap > 0 || a.slopes != nullptr || a.bias != nullptr) {
-        const Vec scale = set1(__builtin_fabsf(score_scale(a)));
+        const Vec scale = set1(scores_scale(a));
         for (int64_t i = 0; i < seen.count * kCount; ++i) {
             store(of_seen + i * kWidth, load(of_seen + i * kWidth) * scale);
         }
@@ -214,19 +214,10 @@ void adjust_and_hide(const AttentionArgs& a, const Panel& p, const PackedKeys& b
     }
 }
 
-// 2^(y - 1/2) within 7.5e-5: a 25th of what rounding to bf16 does. exp2_fast is 10 to 15 % slower.
-SEQMIX_INLINE Vec power(Vec y) {
-    const Vec f = floor_fraction(y);
-    Vec p = fma(set1(0.0551716748f), f, set1(0.159853612f));
-    p = fma(p, f, set1(0.492028616f));
-    p = fma(p, f, set1(0.707053903f));
-    return scale_exp2(p, y);
-}
-
 // What scores are multiplied with on their way to powers.
 SEQMIX_INLINE float late_scale(const AttentionArgs& a) {
     const bool adjusted = a.softcap > 0 || a.slopes != nullptr || a.bias != nullptr;
-    return adjusted ? 1.0f : __builtin_fabsf(score_scale(a));
+    return adjusted ? 1.0f : scores_scale(a);
 }
 
 // The running maxima, whole numbers so that factors are powers of two, exactly. Returns whether one rose;
