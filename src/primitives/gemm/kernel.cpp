@@ -194,6 +194,7 @@ void multiply_rounded(const GemmArgs& args, int64_t m0, int64_t rows, const Buff
         return;
     }
 #ifdef SEQMIX_TILES
+    const TileRegisters registers;
     multiply_in_tiles<kWords>(args, m0, rows, buffers);
 #else
     if (kWords == Words::pairs && rows <= kDirectRows &&
@@ -225,9 +226,6 @@ void gemm(const GemmArgs& args) {
         multiply =
             words == Words::pairs ? multiply_rounded<Words::pairs> : multiply_rounded<Words::quads>;
     }
-#endif
-#ifdef SEQMIX_TILES
-    const Tiles tiles(words != Words::f32);
 #endif
     for (int64_t m0 = 0; m0 < args.m; m0 += kBlockM) {
         multiply(args, m0, min_of(kBlockM, args.m - m0), buffers);

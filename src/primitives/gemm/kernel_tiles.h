@@ -9,41 +9,10 @@
 #include "primitives/gemm/kernel_dot.h"
 #include "primitives/gemm/kernel_epilogue.h"
 #include "primitives/gemm/kernel_thin.h"
+#include "simd/amx.h"
 
 namespace seqmix::SEQMIX_ISA {
 namespace {
-
-struct alignas(64) TileConfig {
-    uint8_t palette = 1, start_row = 0, reserved[14] = {};
-    uint16_t row_bytes[16] = {};
-    uint8_t rows[16] = {};
-};
-
-// The eight tile registers, whole, for as long as this lives. They are a thread's state: kept, every
-// switch of threads would save them.
-class Tiles {
-  public:
-    explicit Tiles(bool wanted) : wanted_(wanted) {
-        if (wanted) {
-            TileConfig config;
-            for (int i = 0; i < 8; ++i) {
-                config.row_bytes[i] = kChunk;
-                config.rows[i] = kTile;
-            }
-            _tile_loadconfig(&config);
-        }
-    }
-    ~Tiles() {
-        if (wanted_) {
-            _tile_release();
-        }
-    }
-    Tiles(const Tiles&) = delete;
-    Tiles& operator=(const Tiles&) = delete;
-
-  private:
-    bool wanted_;
-};
 
 // Two tiles of outputs (or one) as the left operand: the first chunk of the first row, and distances.
 // Chunks from `whole` on, and all of them at the last outputs, lie in `edge` as tiles.
