@@ -249,8 +249,9 @@ Status convert_model(const std::string& path, const Attributes& options, Allocat
             outputs.push_back(factors_of(out));
         }
     }
-    std::stable_sort(outputs.begin(), outputs.end(), [](const Output& a, const Output& b) {
-        return alignment_rank(a) < alignment_rank(b);
+    std::sort(outputs.begin(), outputs.end(), [](const Output& a, const Output& b) {
+        const int first = alignment_rank(a), second = alignment_rank(b);
+        return first != second ? first < second : a.name < b.name;
     });
     const Metadata metadata =
         converted_metadata(checkpoint.metadata, format, turned,
