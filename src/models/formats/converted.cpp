@@ -12,7 +12,7 @@ namespace seqmix {
 namespace {
 
 // NAME and NAME_scale become one tensor.
-Status pair_factors(const Source& source, TensorMap& tensors) {
+Status pair_factors(const FileSource& source, TensorMap& tensors) {
     for (auto& [name, tensor] : tensors) {
         if (tensor.dtype != DType::i8 || tensor.shape.empty()) continue;
         const auto found = tensors.find(name + kFactorsSuffix);
@@ -37,7 +37,7 @@ Status pair_factors(const Source& source, TensorMap& tensors) {
     return {};
 }
 
-Status read_turned(const Source& source, const std::string& text, TensorMap& tensors) {
+Status read_turned(const FileSource& source, const std::string& text, TensorMap& tensors) {
     Json names;
     SEQMIX_TRY(parse_json(text, kTurnedKey, JsonNumbers::finite, names));
     const auto* list = names.get_if<Json::Array>();
@@ -86,7 +86,7 @@ void write_json(const Json& value, JsonWriter& out) {
 }  // namespace
 
 Status read_converted(std::string_view source_name, TensorFile& file) {
-    const Source source{"safetensors", source_name};
+    const FileSource source{"safetensors", source_name};
     SEQMIX_TRY(pair_factors(source, file.tensors));
     const auto text = [&](const char* key) -> const std::string* {
         const auto found = file.metadata.find(key);

@@ -109,7 +109,7 @@ class Bytes {
 
 // ------------------------------------------------------------------ keys
 
-Status ends_in(const Source& source, const char* what, std::string_view name) {
+Status ends_in(const FileSource& source, const char* what, std::string_view name) {
     return source.bad("the file ends inside ", what, " ", in_quotes(name));
 }
 
@@ -127,7 +127,7 @@ Json scalar(ValueType type, std::string_view raw) {
     }
 }
 
-Status read_type(Bytes& bytes, const Source& source, std::string_view key, ValueType* out) {
+Status read_type(Bytes& bytes, const FileSource& source, std::string_view key, ValueType* out) {
     uint32_t number = 0;
     if (!bytes.number(&number)) return ends_in(source, "key", key);
     if (number >= kValueTypes) {
@@ -138,7 +138,7 @@ Status read_type(Bytes& bytes, const Source& source, std::string_view key, Value
 }
 
 // Goes over an array.
-Status skip_array(Bytes& bytes, const Source& source, std::string_view key, Json* out) {
+Status skip_array(Bytes& bytes, const FileSource& source, std::string_view key, Json* out) {
     ValueType type{};
     SEQMIX_TRY(read_type(bytes, source, key, &type));
     if (type == ValueType::array) {
@@ -161,7 +161,7 @@ Status skip_array(Bytes& bytes, const Source& source, std::string_view key, Json
     return {};
 }
 
-Status read_value(Bytes& bytes, const Source& source, std::string_view key, Json* out) {
+Status read_value(Bytes& bytes, const FileSource& source, std::string_view key, Json* out) {
     ValueType type{};
     SEQMIX_TRY(read_type(bytes, source, key, &type));
     if (type == ValueType::array) return skip_array(bytes, source, key, out);
@@ -180,7 +180,7 @@ Status read_value(Bytes& bytes, const Source& source, std::string_view key, Json
     return {};
 }
 
-Status read_keys(Bytes& bytes, const Source& source, uint64_t count, Json::Object* out) {
+Status read_keys(Bytes& bytes, const FileSource& source, uint64_t count, Json::Object* out) {
     for (uint64_t i = 0; i < count; ++i) {
         std::string_view name;
         if (!bytes.text(&name)) {
@@ -201,7 +201,7 @@ Status read_keys(Bytes& bytes, const Source& source, uint64_t count, Json::Objec
 }
 
 // A key that is an integer of any type; `out` stays as it is where there is none.
-Status read_integer(const Json::Object& keys, const Source& source, const char* name,
+Status read_integer(const Json::Object& keys, const FileSource& source, const char* name,
                     uint64_t* out) {
     const auto found = keys.find(name);
     if (found == keys.end()) return {};
@@ -216,7 +216,7 @@ Status read_integer(const Json::Object& keys, const Source& source, const char* 
 }
 
 // Keys that are about the file, not the model.
-Status check_keys(const Json::Object& keys, const Source& source, uint64_t* alignment) {
+Status check_keys(const Json::Object& keys, const FileSource& source, uint64_t* alignment) {
     SEQMIX_TRY(read_integer(keys, source, "general.alignment", alignment));
     const bool power = *alignment != 0 && (*alignment & (*alignment - 1)) == 0;
     if (!power || *alignment > kMaxAlignment) {
@@ -244,7 +244,7 @@ struct Entry {
     uint64_t offset = 0;
 };
 
-Status read_axes(Bytes& bytes, const Source& source, Entry* entry) {
+Status read_axes(Bytes& bytes, const FileSource& source, Entry* entry) {
     const std::string name = in_quotes(entry->name);
     uint32_t axes = 0;
     if (!bytes.number(&axes)) return ends_in(source, "tensor", entry->name);
@@ -264,7 +264,7 @@ Status read_axes(Bytes& bytes, const Source& source, Entry* entry) {
     return {};
 }
 
-Status read_tensor(Bytes& bytes, const Source& source, Entry* entry) {
+Status read_tensor(Bytes& bytes, const FileSource& source, Entry* entry) {
     SEQMIX_TRY(read_axes(bytes, source, entry));
     const std::string name = in_quotes(entry->name);
     StoredTensor& tensor = entry->tensor;
@@ -299,7 +299,8 @@ Status read_tensor(Bytes& bytes, const Source& source, Entry* entry) {
     return {};
 }
 
-Status read_tensors(Bytes& bytes, const Source& source, uint64_t count, std::vector<Entry>* out) {
+Status read_tensors(Bytes& bytes, const FileSource& source, uint64_t count,
+                    std::vector<Entry>* out) {
     for (uint64_t i = 0; i < count; ++i) {
         Entry entry;
         if (!bytes.text(&entry.name)) {
@@ -324,7 +325,7 @@ bool align(uint64_t value, uint64_t alignment, uint64_t* out) {
 }
 
 // The tensors follow each other without hole or overlap; only the last one's padding may be missing.
-Status place_tensors(std::vector<Entry>& entries, std::string_view data, const Source& source,
+Status place_tensors(std::vector<Entry>& entries, std::string_view data, const FileSource& source,
                      uint64_t alignment) {
     uint64_t end = 0, next = 0;
     for (Entry& entry : entries) {
@@ -350,7 +351,7 @@ Status place_tensors(std::vector<Entry>& entries, std::string_view data, const S
     return {};
 }
 
-Status check_version(uint32_t version, const Source& source) {
+Status check_version(uint32_t version, const FileSource& source) {
     if (version == 2 || version == 3) return {};
     // A file of the other byte order has the version in its upper bytes.
     const bool swapped = version != 0 && (version & 0xffffu) == 0;
@@ -363,7 +364,7 @@ Status check_version(uint32_t version, const Source& source) {
 bool is_gguf(std::string_view bytes) { return bytes.starts_with(kMagic); }
 
 Status parse_gguf(const void* data, size_t size, std::string_view source_name, TensorFile& out) {
-    const Source source{"GGUF", source_name};
+    const FileSource source{"GGUF", source_name};
     const std::string_view all(static_cast<const char*>(data), size);
     Bytes bytes(all);
     std::string_view magic;

@@ -145,7 +145,7 @@ bool is_llama2c(std::string_view bytes) {
 
 Status parse_llama2c(const void* data, size_t size, std::string_view source, TensorFile& out) {
     const std::string_view bytes(static_cast<const char*>(data), size);
-    const Source file{"llama2.c", source};
+    const FileSource file{"llama2.c", source};
     int32_t version = 0;
     if (begins_with_magic(bytes)) {
         version = read_i32(bytes, 4);

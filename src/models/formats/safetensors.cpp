@@ -75,7 +75,7 @@ Dims dims(const StoredTensor& tensor) {
 }
 
 // dtype and shape; *bytes is the size that they give.
-Status read_type(const Json& item, const Source& source, Entry& entry, int64_t* bytes) {
+Status read_type(const Json& item, const FileSource& source, Entry& entry, int64_t* bytes) {
     const std::string name = in_quotes(*entry.name);
     const auto* dtype = find_as<std::string>(item, "dtype");
     if (dtype == nullptr) {
@@ -118,7 +118,7 @@ Status read_type(const Json& item, const Source& source, Entry& entry, int64_t* 
     return {};
 }
 
-Status read_entry(const Json& item, const Source& source, Entry& entry) {
+Status read_entry(const Json& item, const FileSource& source, Entry& entry) {
     const std::string name = in_quotes(*entry.name);
     if (item.get_if<Json::Object>() == nullptr) {
         return source.bad("tensor ", name, " is ", describe(item), ", expected an object");
@@ -142,7 +142,7 @@ Status read_entry(const Json& item, const Source& source, Entry& entry) {
     return {};
 }
 
-Status read_metadata(const Json& item, const Source& source, Metadata& out) {
+Status read_metadata(const Json& item, const FileSource& source, Metadata& out) {
     const auto* members = item.get_if<Json::Object>();
     if (members == nullptr) {
         return source.bad("'__metadata__' is ", describe(item), ", expected an object of strings");
@@ -159,7 +159,7 @@ Status read_metadata(const Json& item, const Source& source, Metadata& out) {
 }
 
 // Sorted by offset, the tensors fill [0, size) without hole, overlap or tail.
-Status check_tiling(std::vector<Entry>& entries, int64_t size, const Source& source) {
+Status check_tiling(std::vector<Entry>& entries, int64_t size, const FileSource& source) {
     std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
         return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
     });
@@ -189,7 +189,7 @@ Status check_tiling(std::vector<Entry>& entries, int64_t size, const Source& sou
 
 Status parse_safetensors(const void* data, size_t size, std::string_view source_name,
                          TensorFile& out) {
-    const Source source{"safetensors", source_name};
+    const FileSource source{"safetensors", source_name};
     const auto* const bytes = static_cast<const unsigned char*>(data);
     if (size < 8) {
         return source.bad(size, " bytes, too short for a header");

@@ -7,7 +7,7 @@
 
 namespace seqmix {
 
-struct Source {
+struct FileSource {
     const char* format;
     std::string_view name;  // of the file; may be empty
 

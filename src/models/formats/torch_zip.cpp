@@ -37,7 +37,7 @@ struct Entry {
 // The directory of a zip file.
 class Zip {
   public:
-    Zip(std::string_view bytes, const Source& source) : bytes_(bytes), source_(source) {}
+    Zip(std::string_view bytes, const FileSource& source) : bytes_(bytes), source_(source) {}
 
     Status read() {
         SEQMIX_TRY(find_directory());
@@ -242,14 +242,14 @@ class Zip {
     }
 
     std::string_view bytes_;
-    const Source& source_;
+    const FileSource& source_;
     std::map<std::string_view, Entry> entries_;
     uint64_t directory_ = 0, directory_end_ = 0, count_ = 0;
     bool has_checksums_ = false;
 };
 
 // The folder R, with its slash: that of the one data.pkl.
-Status find_root(const Zip& zip, const Source& source, std::string_view* root) {
+Status find_root(const Zip& zip, const FileSource& source, std::string_view* root) {
     constexpr std::string_view kProgram = "/data.pkl";
     bool found = false, script = false;
     for (const auto& [name, entry] : zip.entries()) {
@@ -274,7 +274,7 @@ Status find_root(const Zip& zip, const Source& source, std::string_view* root) {
     return {};
 }
 
-Status check_byte_order(const Zip& zip, const std::string& root, const Source& source) {
+Status check_byte_order(const Zip& zip, const std::string& root, const FileSource& source) {
     const Entry* entry = zip.find(root + "byteorder");
     if (entry == nullptr) {
         return {};  // files from before torch 2.1 are little-endian
@@ -301,7 +301,7 @@ bool is_state_dict(const Pickle& pickle, const PickleValue& value) {
     return true;
 }
 
-Status find_state_dict(const Pickle& pickle, const Source& source, PickleValue* out) {
+Status find_state_dict(const Pickle& pickle, const FileSource& source, PickleValue* out) {
     *out = pickle.root();
     if (is_state_dict(pickle, *out)) {
         return {};
@@ -329,7 +329,7 @@ Status find_state_dict(const Pickle& pickle, const Source& source, PickleValue* 
 class Tensors {
   public:
     Tensors(const Zip& zip, const Pickle& pickle, std::string root, size_t file_size,
-            const Source& source)
+            const FileSource& source)
         : zip_(zip),
           pickle_(pickle),
           root_(std::move(root)),
@@ -439,7 +439,7 @@ class Tensors {
     const Pickle& pickle_;
     std::string root_;
     int64_t copies_left_;
-    const Source& source_;
+    const FileSource& source_;
     std::set<const Entry*> checked_;
 };
 
@@ -451,7 +451,7 @@ bool is_zip(std::string_view bytes) {
 
 Status parse_torch_zip(const void* data, size_t size, std::string_view source_name,
                        TensorFile& out) {
-    const Source source{kFormat, source_name};
+    const FileSource source{kFormat, source_name};
     Zip zip(std::string_view(static_cast<const char*>(data), size), source);
     SEQMIX_TRY(zip.read());
     std::string_view folder;
