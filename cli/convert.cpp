@@ -57,7 +57,7 @@ std::vector<std::string> carry(const fs::path& from, const fs::path& to) {
 int run_convert(const ConvertOptions& options) {
     const fs::path from = options.common.model, to = options.out;
     std::error_code error;
-    fs::create_directories(to, error);
+    const bool is_new = fs::create_directories(to, error);
     if (error) {
         throw Failure(kCannotRead, "cannot make '" + options.out + "': " + error.message());
     }
@@ -68,9 +68,12 @@ int run_convert(const ConvertOptions& options) {
     const Context context = make_context(options.common.context);
     const Config config = open_config(options.common.open);
     const std::string file = (to / "model.safetensors").string();
-    check(seqmix_checkpoint_convert(context.get(), options.common.model.c_str(), config.get(),
-                                    file.c_str()),
-          kCannotRead, options.common.model);
+    const seqmix_status status = seqmix_checkpoint_convert(
+        context.get(), options.common.model.c_str(), config.get(), file.c_str());
+    if (status != SEQMIX_OK && is_new) {
+        fs::remove(to, error);  // empty
+    }
+    check(status, kCannotRead, options.common.model);
     const std::vector<std::string> names = carry(from, to);
     const uint64_t bytes = fs::file_size(file, error);
     if (options.common.json) {
