@@ -42,20 +42,24 @@ bool os_grants_amx() {
 #endif
 
 bool isa_available(Isa isa) {
+#if defined(SEQMIX_HAVE_AVX2) || defined(SEQMIX_HAVE_AVX512)
+    // The builtins check xgetbv too: the operating system must save the registers.
+    // Every CPU with AVX2 has F16C, which older compilers cannot ask for.
+    [[maybe_unused]] const bool avx2 =
+        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
     switch (isa) {
         case Isa::reference:
         case Isa::generic: return true;
         case Isa::avx2:
 #ifdef SEQMIX_HAVE_AVX2
-            // The builtins check xgetbv too: the operating system must save the registers.
-            // Every CPU with AVX2 has F16C, which older compilers cannot ask for.
-            return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+            return avx2;
 #else
             return false;
 #endif
         case Isa::avx512:
 #ifdef SEQMIX_HAVE_AVX512
-            return isa_available(Isa::avx2) && __builtin_cpu_supports("avx512f") &&
+            return avx2 && __builtin_cpu_supports("avx512f") &&
                    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                    __builtin_cpu_supports("avx512vl");
 #else
