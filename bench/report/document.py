@@ -40,6 +40,8 @@ NOTES = {
                    "the limit is high, the ratio at the limit (in brackets) is all that is to be had.",
     "attention": "Maxima, powers and masks of the scores are not in the count, and what a panel of queries "
                  "works on (68 KB) exceeds the first-level cache.",
+    "attention_bf16": "Where a mask hides half of the keys, packing them and moving queries and results weigh "
+                      "twice as much.",
     "attention_threads": "Two threads need two cores to themselves.",
     "linear": "A thousand tokens of 64 channels are in a cache, a million come from memory: the faster "
               "the scan, the more that shows.",
