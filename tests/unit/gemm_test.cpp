@@ -445,6 +445,12 @@ Options random_options(std::mt19937& rng) {
     return o;
 }
 
+#ifdef __SANITIZE_ADDRESS__
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+
 // Every shape with plain options of each type, then with random ones.
 template <class Check>
 void for_each_case(const Check& check) {
@@ -462,8 +468,12 @@ void for_each_case(const Check& check) {
                 } else {
                     options = random_options(rng);
                 }
+                ++seed;
+                if (kSanitized && seed % 5 != 0) {  // sums in double take minutes there
+                    continue;
+                }
                 SCOPED_TRACE(name_of(level, shape, options));
-                check(level, Product(shape, options, ++seed), options);
+                check(level, Product(shape, options, seed), options);
                 if (testing::Test::HasFailure()) {
                     return;
                 }
