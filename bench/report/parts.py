@@ -178,8 +178,8 @@ def section(figures, compiler):
             f"One token of mamba-130m's shape, one thread, {compiler}: of a prompt of 2048, and decoded; "
             "all layers together. Time is", "that within the model, by samples of it; of each product "
             "that of its own row, and `products in place` is what they", "take in the model beyond "
-            "that, where weights and activations come from memory. In bf16 and int8 a product's "
-            "limit", "counts instructions as fast as FMAs, with two and four times the elements: AMX "
-            "passes it.", "",
+            "that, where weights and activations come from memory (below 0: where a cache holds all "
+            "weights). In bf16 and", "int8 a product's limit counts instructions as fast as FMAs, "
+            "with two and four times the elements: AMX passes it.", "",
             "![A model by its parts](parts.svg)", "", "Prefill:", "", *prefill, "", "Decode:", "",
             *decode]
