@@ -21,7 +21,9 @@ NOTES = {
     "n1": "With one state nothing but softplus, gate and the arrays' way through memory is left.",
     "gemm": "The limit is the bare FMA rate, which the register tile alone reaches to 0.93. Packing "
             "stored weights takes 3 %; the rest is page walks and stores, more of them where the "
-            "rows of the result are not whole cache lines (lm_head).",
+            "rows of the result are not whole cache lines (lm_head). In int8, x_proj is bound by reading "
+            "3 MB of activations and dt_proj by writing 3 MB, which takes two to three times their "
+            "arithmetic; fetching the results' lines ahead gained nothing.",
     "gemm_threads": "Two threads share the memory's bandwidth.",
     "gemm16": "16 rows use every weight 16 times only: where the weights are not in a cache, reading "
               "them (154 MB of lm_head, at the rate of the table above) takes longer than the "
@@ -35,7 +37,9 @@ NOTES = {
     "conv": "A copy that stays in the caches is made of loads and stores alone; SiLU takes 20 "
             "instructions for each of them.",
     "gemv": "The smallest of these products takes 10 us on two threads, of which handing over the "
-            "work is 0.6 us; x_proj has 80 outputs, of which one thread gets 48.",
+            "work is 0.6 us; x_proj has 80 outputs, of which one thread gets 48. Rows of dt_proj in bf16 are "
+            "one tile of AMX and a half, which is copied; fetching weights ahead of the tiles made them "
+            "slower (0.91).",
     "peer_decode": "Decode is bound by reading the weights, for the peer as well: where its own share of "
                    "the limit is high, the ratio at the limit (in brackets) is all that is to be had.",
     "attention": "Maxima, powers and masks of the scores are not in the count, and what a panel of queries "
