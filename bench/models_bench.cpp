@@ -3,7 +3,6 @@
 // as generation needs them. Work is counted on the products of weights and tokens, without the head,
 // and of attention in prefill, and on the bytes of all weights in decode.
 #include <cstdio>
-#include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -18,7 +17,7 @@ namespace seqmix::bench {
 namespace {
 
 struct Session {
-    seqmix_context* context = nullptr;
+    std::shared_ptr<seqmix_context> context;
     seqmix_layer* layer = nullptr;
     seqmix_state* state = nullptr;
     std::vector<int32_t> tokens;
@@ -29,14 +28,11 @@ struct Session {
     bool fresh;  // every call starts from an empty state
 
     Session(const std::string& path, const char* isa, const char* weights, int64_t count)
-        : tokens(static_cast<size_t>(count)), token_shape{1, count}, fresh(count > 1) {
-        seqmix_context_options options{};
-        options.struct_size = sizeof options;
-        options.threads = arguments().threads;
-        options.isa = isa;
-        options.weights = weights;
-        must(seqmix_context_create(&options, &context), "context");
-        must(seqmix_layer_open(context, path.c_str(), nullptr, &layer), path.c_str());
+        : context(make_context(isa, weights)),
+          tokens(static_cast<size_t>(count)),
+          token_shape{1, count},
+          fresh(count > 1) {
+        must(seqmix_layer_open(context.get(), path.c_str(), nullptr, &layer), path.c_str());
         must(seqmix_state_create(layer, nullptr, &state), "state");
         int32_t token_slot = 0, logit_slot = 0;
         must(seqmix_type_slot("stack", "tokens", &token_slot), "tokens");
@@ -72,7 +68,6 @@ struct Session {
     ~Session() {
         seqmix_state_destroy(state);
         seqmix_layer_release(layer);
-        seqmix_context_release(context);
     }
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
@@ -104,20 +99,13 @@ double prefill_flops(const std::string& path, double tokens) {
            (width * 2 * inner + inner * (rank + 2 * states) + rank * inner + inner * width);
 }
 
-double weight_bytes(const std::string& path, const char* isa) {  // 0: not on this CPU
-    seqmix_context_options options{};
-    options.struct_size = sizeof options;
-    options.threads = 1;
-    options.isa = isa;
-    seqmix_context* context = nullptr;
+double weight_bytes(const std::string& path, const char* isa) {
+    const auto context = make_context(isa);
     uint64_t bytes = 0;
-    if (seqmix_context_create(&options, &context) == SEQMIX_OK) {
-        seqmix_layer* layer = nullptr;
-        must(seqmix_layer_open(context, path.c_str(), nullptr, &layer), path.c_str());
-        must(seqmix_layer_bytes(layer, SEQMIX_BYTES_WEIGHTS, 1, 1, &bytes), "bytes");
-        seqmix_layer_release(layer);
-    }
-    seqmix_context_release(context);
+    seqmix_layer* layer = nullptr;
+    must(seqmix_layer_open(context.get(), path.c_str(), nullptr, &layer), path.c_str());
+    must(seqmix_layer_bytes(layer, SEQMIX_BYTES_WEIGHTS, 1, 1, &bytes), "bytes");
+    seqmix_layer_release(layer);
     return static_cast<double>(bytes);
 }
 
@@ -127,9 +115,6 @@ double weight_bytes(const std::string& path, const char* isa) {  // 0: not on th
 void add_model(const std::string& path, const char* isa) {
     const std::string name = path.substr(path.find_last_of('/') + 1);
     const double bytes = weight_bytes(path, isa);
-    if (bytes == 0) {
-        return;
-    }
     const struct {
         const char *weights, *rows;
         double smaller;
@@ -160,11 +145,6 @@ void add_model(const std::string& path, const char* isa) {
 int main(int argc, char** argv) {
     using namespace seqmix::bench;
     parse_arguments(argc, argv);
-    const char* given = std::getenv("SEQMIX_BENCH_MODEL");
-    for (const char* isa : {"generic", "avx2", "avx512"}) {
-        if (wanted(isa)) {
-            add_model(given != nullptr ? given : SEQMIX_BENCH_MODEL_DIR, isa);
-        }
-    }
+    for_model(SEQMIX_BENCH_MODEL_DIR, add_model);
     return run_rows();
 }

@@ -1,7 +1,6 @@
 // From a file to its first tensor, with a warm cache: a model is opened, a weight of its first block read,
 // and all of it released, through the public API. The shipped model, or the file or folder that
 // SEQMIX_BENCH_MODEL names (bench/model_130m.py makes both kinds: 517 MB).
-#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -47,13 +46,7 @@ void add_open(const std::string& path, const char* isa) {
              .isa = isa,
              .work = {},
              .make = [path, isa] {
-                 seqmix_context_options options{};
-                 options.struct_size = sizeof options;
-                 options.threads = arguments().threads;
-                 options.isa = isa;
-                 seqmix_context* raw = nullptr;
-                 must(seqmix_context_create(&options, &raw), "context");
-                 const std::shared_ptr<seqmix_context> context(raw, seqmix_context_release);
+                 const auto context = make_context(isa);
                  return Job{.run = [context, path] { open_and_read(context.get(), path); }};
              }});
 }
@@ -65,16 +58,6 @@ void add_open(const std::string& path, const char* isa) {
 int main(int argc, char** argv) {
     using namespace seqmix::bench;
     parse_arguments(argc, argv);
-    const char* given = std::getenv("SEQMIX_BENCH_MODEL");
-    for (const char* isa : {"generic", "avx2", "avx512"}) {
-        seqmix_context_options options{};
-        options.struct_size = sizeof options;
-        options.isa = isa;
-        seqmix_context* context = nullptr;
-        if (wanted(isa) && seqmix_context_create(&options, &context) == SEQMIX_OK) {
-            add_open(given != nullptr ? given : SEQMIX_BENCH_MODEL_DIR, isa);
-        }
-        seqmix_context_release(context);
-    }
+    for_model(SEQMIX_BENCH_MODEL_DIR, add_open);
     return run_rows();
 }

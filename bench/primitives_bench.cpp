@@ -351,17 +351,6 @@ void add_fft(const std::string& isa, const FftKernels& kernels, FftKind kind, in
              }});
 }
 
-bool available(const char* isa) {
-    seqmix_context_options options{};
-    options.struct_size = sizeof options;
-    options.threads = 1;
-    options.isa = isa;
-    seqmix_context* context = nullptr;
-    const bool ok = seqmix_context_create(&options, &context) == SEQMIX_OK;
-    seqmix_context_release(context);
-    return ok;
-}
-
 }  // namespace
 
 }  // namespace seqmix::bench
@@ -371,7 +360,7 @@ int main(int argc, char** argv) {
     const bool alone = bench::parse_arguments(argc, argv).threads == 1;
     for (const Isa isa : {Isa::generic, Isa::avx2, Isa::avx512}) {
         const char* name = isa_name(isa);
-        if (!bench::wanted(name) || !bench::available(name)) {
+        if (!bench::wanted(name) || bench::make_context(name) == nullptr) {
             continue;
         }
         bench::add_gemms(name, *SEQMIX_SELECT_KERNELS(isa, gemm_kernels), WeightType::f32, "");

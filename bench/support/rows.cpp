@@ -229,6 +229,28 @@ int run_rows() {
     return 0;
 }
 
+std::shared_ptr<seqmix_context> make_context(const char* isa, const char* weights) {
+    seqmix_context_options options{};
+    options.struct_size = sizeof options;
+    options.threads = settings().threads;
+    options.isa = isa;
+    options.weights = weights;
+    seqmix_context* context = nullptr;
+    if (seqmix_context_create(&options, &context) != SEQMIX_OK) {
+        return nullptr;
+    }
+    return {context, seqmix_context_release};
+}
+
+void for_model(const char* path, const std::function<void(const std::string&, const char*)>& add) {
+    const char* given = std::getenv("SEQMIX_BENCH_MODEL");
+    for (const char* isa : {"generic", "avx2", "avx512"}) {
+        if (wanted(isa) && make_context(isa) != nullptr) {
+            add(given != nullptr ? given : path, isa);
+        }
+    }
+}
+
 void must(int32_t status, const char* what) {
     if (status != SEQMIX_OK) {
         std::fprintf(stderr, "%s: %s, %s\n", what, seqmix_status_name(status), seqmix_last_error());

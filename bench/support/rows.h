@@ -8,6 +8,7 @@
 #include <string>
 
 #include "contract/cases.h"
+#include "seqmix/seqmix.h"
 
 namespace seqmix::bench {
 
@@ -44,6 +45,13 @@ bool wanted(const std::string& isa);
 
 void add_row(Row row);
 int run_rows();  // main's end: prints the limits, runs, reports
+
+// With the threads of the command line; null where the CPU or the build lacks the level.
+std::shared_ptr<seqmix_context> make_context(const char* isa, const char* weights = nullptr);
+
+// add(path, isa) at every level that is wanted and there, for the model that SEQMIX_BENCH_MODEL names,
+// else the one at `path`.
+void for_model(const char* path, const std::function<void(const std::string&, const char*)>& add);
 
 // Exits with a message when a call of the library failed.
 void must(int32_t status, const char* what);
