@@ -15,8 +15,6 @@ ONE_TOKEN = SCAN + "decode/B1_T1_D1536_N16"
 CORE_AVX2 = "selective_scan_op/avx2/core/" + SHAPE
 CONV = "causal_conv1d_op/avx512/prefill/B1_T{}_D1536_K4"
 LENGTHS = [1024, 8192, 65536, 1048576]
-GEMMS = {"in_proj": (3072, 768), "out_proj": (768, 1536), "lm_head": (50280, 768),
-         "x_proj": (80, 1536), "dt_proj": (1536, 48)}
 KERNELS = "{}/avx512/L16384_H256_N64"  # of state-space layers
 S4D_STEP = "s4d/avx512/decode/B1_T1_D256_N64"
 MODEL = "model/avx512/{}/mamba-130m_T{}"
@@ -148,31 +146,24 @@ class Check:
 
     def gemm(self, c):
         def row(what, rows):
-            n, k = GEMMS[what]
-            return f"gemm/avx512/{what}_M{rows}_N{n}_K{k}"
-        for what, (n, k) in GEMMS.items():
+            return "gemm" + parts.product(what, rows)
+        for what, (n, k) in parts.PRODUCTS.items():
             label = f"product {what} (N{n} K{k})"
             name = row(what, 512)
             self.of_limit("gemm", label + ", M=512", c, 1, name, 0.7 if k < 64 else 0.85)
-            for kind, rows, need in (("bf16", "bf16", 0.6 if k < 64 else 0.8),
-                                     ("int8", "i8", 0.4 if k < 64 else 0.62)):
+            for kind, need in (("bf16", 0.6 if k < 64 else 0.8), ("int8", 0.4 if k < 64 else 0.62)):
+                rounded = parts.product_row(self.figures, c, kind)
                 self.of_limit("gemm", f"{label}, M=512, {kind}", c, 1,
-                              self.rounded(c, rows) + row(what, 512)[4:], need)
+                              rounded + parts.product(what, 512), need)
                 for threads in (1, 2):
                     self.of_limit("gemv", f"{label}, M=1 cold, {kind}, limit memory reads", c,
-                                  threads, self.rounded(c, rows) + row(what, 1)[4:], 0.8)
+                                  threads, rounded + parts.product(what, 1), 0.8)
             self.add("gemm_threads", label + ", M=512: two threads over one", c, 2,
                      self.ratio(c, (1, name), (2, name)), 1.8)
             self.of_limit("gemm16", label + ", M=16", c, 1, row(what, 16), 0.5)
             for threads in (1, 2):
                 self.of_limit("gemv", label + ", M=1 cold, limit memory reads", c, threads,
                               row(what, 1), 0.8)
-
-    def rounded(self, c, kind):
-        """The rows of the instructions that layers choose for this kind of weights."""
-        tiles = f"gemm_{kind}_tiles"
-        used = any(name.startswith(tiles) for at, _, name in self.figures.rows if at == c)
-        return tiles if used else f"gemm_{kind}_dot"
 
     def state_space(self, c):
         cauchy = KERNELS.format("cauchy")

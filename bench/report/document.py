@@ -169,8 +169,7 @@ def short_list(check):
 
 def roofline_points(figures, compiler):
     def product(what, rows):
-        n, k = bars.GEMMS[what]
-        return f"gemm/avx512/{what}_M{rows}_N{n}_K{k}"
+        return "gemm" + parts.product(what, rows)
 
     wanted = [("scan", "scan core, T2048 D1536 N16", bars.CORE),
               ("scan", "scan fused, the same", bars.FUSED),

@@ -12,8 +12,9 @@ from report.svg import line, text
 LAYERS = 24
 FORMATS = ("f32", "bf16", "int8")
 MODEL_ROWS = {"f32": "model", "bf16": "model_bf16", "int8": "model_int8"}
-PRODUCTS = {"in_proj": (3072, 768), "x_proj": (80, 1536), "dt_proj": (1536, 48),
-            "out_proj": (768, 1536)}
+PRODUCTS = {"in_proj": (3072, 768), "out_proj": (768, 1536), "lm_head": (50280, 768),
+            "x_proj": (80, 1536), "dt_proj": (1536, 48)}  # outputs, inputs
+BLOCK = ("in_proj", "x_proj", "dt_proj", "out_proj")  # of every layer
 COLOURS = {"in_proj": "#1e3a8a", "x_proj": "#60a5fa", "dt_proj": "#93c5fd", "out_proj": "#1d4ed8",
            "lm_head": "#bfdbfe", "convolution": "#7c3aed", "scan": "#c2410c", "norm": "#15803d",
            "residual": "#86efac", "products in place": "#64748b", "rest": "#d1d5db"}
@@ -36,6 +37,12 @@ class Piece(NamedTuple):
     product: bool
 
 
+def product(name, rows):
+    """The end of the name of a product's row."""
+    n, k = PRODUCTS[name]
+    return f"/avx512/{name}_M{rows}_N{n}_K{k}"
+
+
 def product_row(figures, compiler, kind):
     """Rows of products in this format: of the instructions that layers choose."""
     if kind == "f32":
@@ -47,17 +54,16 @@ def product_row(figures, compiler, kind):
 
 
 def parts(figures, compiler, kind, phase):
-    stem = product_row(figures, compiler, kind) + "/avx512/"
+    stem = product_row(figures, compiler, kind)
     rows = 512 if phase == "prefill" else 1
-    found = [Part(name, f"{stem}{name}_M{rows}_N{n}_K{k}", rows, LAYERS)
-             for name, (n, k) in PRODUCTS.items()]
+    found = [Part(name, stem + product(name, rows), rows, LAYERS) for name in BLOCK]
     if phase == "prefill":
         found += [Part("convolution", "causal_conv1d_op/avx512/prefill/B1_T2048_D1536_K4", 2048, LAYERS),
                   Part("scan", "selective_scan_op/avx512/prefill/B1_T2048_D1536_N16", 2048, LAYERS),
                   Part("norm", "rms_norm/avx512/B1_T2048_D768", 2048, LAYERS),
                   Part("residual", "add/avx512/B1_T2048_D768", 2048, LAYERS)]
     else:
-        found += [Part("lm_head", f"{stem}lm_head_M1_N50280_K768", 1, 1),
+        found += [Part("lm_head", stem + product("lm_head", 1), 1, 1),
                   Part("convolution", "causal_conv1d_op/avx512/decode/B1_T1_D1536_K4", 1, LAYERS),
                   Part("scan", "selective_scan_op/avx512/decode/B1_T1_D1536_N16", 1, LAYERS)]
     return found
