@@ -135,19 +135,22 @@ std::string bytes_of_token(const std::string& token) {
     return result;
 }
 
+// What follows an apostrophe in the patterns below: the characters of 's|'t|'re|'ve|'m|'ll|'d, or 0.
+size_t contraction_length(int32_t first, int32_t second) {
+    if (first == 's' || first == 't' || first == 'm' || first == 'd') {
+        return 2;
+    }
+    const bool two = (first == 'r' && second == 'e') || (first == 'v' && second == 'e') ||
+                     (first == 'l' && second == 'l');
+    return two ? 3 : 0;
+}
+
 // GPT-2's pattern: 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 // The number of characters that match at `at`; at least 1.
 size_t match_length(const std::vector<Character>& text, size_t at) {
     const auto code = [&](size_t i) { return i < text.size() ? text[i].code : -1; };
     if (code(at) == '\'') {
-        const int32_t first = code(at + 1), second = code(at + 2);
-        if (first == 's' || first == 't' || first == 'm' || first == 'd') {
-            return 2;
-        }
-        if ((first == 'r' && second == 'e') || (first == 'v' && second == 'e') ||
-            (first == 'l' && second == 'l')) {
-            return 3;
-        }
+        if (const size_t length = contraction_length(code(at + 1), code(at + 2))) return length;
     }
     size_t end = code(at) == ' ' && at + 1 < text.size() ? at + 1 : at;
     if (const Kind kind = kind_of(code(end)); kind != Kind::space) {
@@ -181,14 +184,7 @@ size_t llama3_match_length(const std::vector<Character>& text, size_t at) {
             const int32_t c = code(i);
             return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c == 0x17f ? 's' : c;
         };
-        const int32_t first = letter(at + 1), second = letter(at + 2);
-        if (first == 's' || first == 't' || first == 'm' || first == 'd') {
-            return 2;
-        }
-        if ((first == 'r' && second == 'e') || (first == 'v' && second == 'e') ||
-            (first == 'l' && second == 'l')) {
-            return 3;
-        }
+        if (const size_t length = contraction_length(letter(at + 1), letter(at + 2))) return length;
     }
     const auto run_of = [&](size_t begin, Kind of, size_t most) {
         size_t end = begin;

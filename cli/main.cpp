@@ -121,11 +121,11 @@ void add_context(CLI::App* app, CommonOptions& options) {
 
 void add_json(CLI::App* app, bool& json) { app->add_flag("--json", json, "Print one JSON object"); }
 
+constexpr const char* kCheckpoint =
+    "A checkpoint: safetensors, torch zip or GGUF, a file or a folder";
+
 CLI::Option* add_model(CLI::App* app, CommonOptions& options) {
-    return app
-        ->add_option("--model", options.model,
-                     "A checkpoint: safetensors, torch zip or GGUF, a file or a folder")
-        ->type_name("PATH");
+    return app->add_option("--model", options.model, kCheckpoint)->type_name("PATH");
 }
 
 void add_tokenizer(CLI::App* app, OpenOptions& options) {
@@ -185,11 +185,7 @@ using Command = std::function<int()>;
 void add_inspect(CLI::App& app, InspectOptions& options, Command& chosen) {
     CLI::App* command = app.add_subcommand(
         "inspect", "Show what a checkpoint holds: layers, sizes, missing and unexpected tensors");
-    command
-        ->add_option("path", options.common.model,
-                     "A checkpoint: safetensors, torch zip or GGUF, a file or a folder")
-        ->type_name("PATH")
-        ->required();
+    command->add_option("path", options.common.model, kCheckpoint)->type_name("PATH")->required();
     command->add_flag("--tensors", options.tensors, "Show every tensor of every layer");
     add_context(command, options.common);
     add_json(command, options.common.json);
@@ -204,11 +200,7 @@ void add_inspect(CLI::App& app, InspectOptions& options, Command& chosen) {
 void add_convert(CLI::App& app, ConvertOptions& options, Command& chosen) {
     CLI::App* command = app.add_subcommand(
         "convert", "Write a checkpoint with matrices in bf16 or int8, half or a quarter the size");
-    command
-        ->add_option("path", options.common.model,
-                     "A checkpoint: safetensors, torch zip or GGUF, a file or a folder")
-        ->type_name("MODEL")
-        ->required();
+    command->add_option("path", options.common.model, kCheckpoint)->type_name("MODEL")->required();
     command
         ->add_option("out", options.out,
                      "The folder to write: model.safetensors, and what belongs beside it")
@@ -465,10 +457,7 @@ void add_bench(CLI::App& app, BenchOptions& options, Command& chosen) {
 void add_signal(CLI::App* command, CommonOptions& common, SignalOptions& signal, bool mixers) {
     constexpr const char* kWhat = "Layer, one of";
     CLI::Option* model =
-        command
-            ->add_option("--model", signal.model,
-                         "A checkpoint: safetensors, torch zip or GGUF, a file or a folder")
-            ->type_name("PATH");
+        command->add_option("--model", signal.model, kCheckpoint)->type_name("PATH");
     command
         ->add_option("--open", signal.open,
                      "An option of the checkpoint, again for each: what its file does not say")
