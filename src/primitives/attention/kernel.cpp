@@ -4,10 +4,8 @@
 #include "primitives/attention/kernel_few_rows.h"
 #if defined(SEQMIX_DOT) || defined(SEQMIX_TILES)
 #include "primitives/attention/kernel_rounded.h"
-#define SEQMIX_ROUNDS true
 #else
 #include "primitives/attention/kernel_exact.h"
-#define SEQMIX_ROUNDS false
 #endif
 
 namespace seqmix::SEQMIX_ISA {
@@ -31,7 +29,7 @@ void attend_few(const AttentionArgs& a, int64_t row, int64_t rows) {
 }
 
 void attend(const AttentionArgs& a);
-constexpr AttentionKernels kKernels = {kPanelRows, kMostRows, SEQMIX_ROUNDS, attend};
+constexpr AttentionKernels kKernels = {kPanelRows, kMostRows, kRounds, attend};
 
 void attend(const AttentionArgs& a) {
     const int64_t tile = attention_tile_rows(kKernels, a.dk, a.dv);

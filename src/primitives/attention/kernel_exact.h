@@ -129,19 +129,7 @@ void attend_tile(const AttentionArgs& a, int64_t row, int64_t rows) {
     Taker take = {a.scratch};
     for (int64_t r = 0; r < rows; r += kPanelRows) {
         Panel& p = m.panels[m.count++];
-        p.rows = rows - r < kPanelRows ? rows - r : kPanelRows;
-        p.vecs = (p.rows + kWidth - 1) / kWidth;
-        p.first = row + r;
-        p.position = a.position + p.first * a.position_step;
-        p.q = take(a.dk * p.vecs * kWidth);
-        p.out = take(a.dv * p.vecs * kWidth);
-        p.most = take(p.vecs * kWidth);
-        p.sum = take(p.vecs * kWidth);
-        p.fresh = true;
-        for (int64_t v = 0; v < p.vecs; ++v) {
-            store(p.most + v * kWidth, hidden());
-            store(p.sum + v * kWidth, zero());
-        }
+        p.begin(a, row + r, rows - r < kPanelRows ? rows - r : kPanelRows, a.dk, a.dv, take);
         load_queries(a, p);
     }
     m.s = take(kAttentionKeyBlock * kPanelRows);

@@ -16,6 +16,24 @@ struct Panel {
     float *q, *out;     // (dk, vecs), (dv, vecs) vectors
     float *most, *sum;  // (vecs)
     bool fresh;         // has seen no key
+
+    // Of `count` rows of the call from `row` on, with so many vectors of q and out to each of `vecs`.
+    void begin(const AttentionArgs& a, int64_t row, int64_t count, int64_t q_vectors,
+               int64_t out_vectors, Taker& take) {
+        rows = count;
+        vecs = (rows + kWidth - 1) / kWidth;
+        first = row;
+        position = a.position + first * a.position_step;
+        q = take(q_vectors * vecs * kWidth);
+        out = take(out_vectors * vecs * kWidth);
+        most = take(vecs * kWidth);
+        sum = take(vecs * kWidth);
+        fresh = true;
+        for (int64_t v = 0; v < vecs; ++v) {
+            store(most + v * kWidth, hidden());
+            store(sum + v * kWidth, zero());
+        }
+    }
 };
 
 void store_outputs(const AttentionArgs& a, const Panel& p) {

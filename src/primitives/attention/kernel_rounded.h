@@ -343,19 +343,8 @@ void attend_tile(const AttentionArgs& a, int64_t row, int64_t rows) {
     Taker take = {a.scratch};
     for (int64_t r = 0; r < rows; r += kPanelRows) {
         Panel& p = panels[count++];
-        p.rows = rows - r < kPanelRows ? rows - r : kPanelRows;
-        p.vecs = (p.rows + kWidth - 1) / kWidth;
-        p.first = row + r;
-        p.position = a.position + p.first * a.position_step;
-        p.q = take(chunks_of(a.dk) * kTile * p.vecs * kWidth);
-        p.out = take(tiles_of(a.dv) * kTile * p.vecs * kWidth);
-        p.most = take(p.vecs * kWidth);
-        p.sum = take(p.vecs * kWidth);
-        p.fresh = true;
-        for (int64_t v = 0; v < p.vecs; ++v) {
-            store(p.most + v * kWidth, hidden());
-            store(p.sum + v * kWidth, zero());
-        }
+        p.begin(a, row + r, rows - r < kPanelRows ? rows - r : kPanelRows, chunks_of(a.dk) * kTile,
+                tiles_of(a.dv) * kTile, take);
         pack_queries(a, p);
     }
     PackedKeys block;
