@@ -72,7 +72,7 @@ void read_values(const Coded& coded, int64_t first, int64_t count, T* out) {
 int64_t Coded::bytes(int64_t count) const {
     switch (coding) {
         case Coding::plain: return count * dtype_size(dtype);
-        case Coding::q8_0: return count / kQ8Block * kQ8Bytes;
+        case Coding::q8_0: return weight_bytes(WeightType::q8_0, count);
         case Coding::i8_rows: return count;
         case Coding::minus_exp: return count * 4;
     }

@@ -63,8 +63,8 @@ struct Block {
     float* sums;                // [rows][vectors(n) * kWidth]
     const unsigned char* next;  // the next panel's weights, to be fetched meanwhile; or null
     ptrdiff_t step;             // bytes between rows of weights
-    int64_t next_x,
-        next_x_rows;  // rows of x to be fetched at the next steps: first (-1: none), for each tile
+    // Rows of x to be fetched at the next steps: the first (-1: none), and how many for each tile.
+    int64_t next_x, next_x_rows;
 };
 
 template <Words kWords, int kVecs>
